@@ -1,0 +1,1 @@
+"""Cases: rules of the architecture, as data, and their execution."""

@@ -1,0 +1,1 @@
+"""What the host claims: sources, snapshot, facts, claims, profiles, judge."""

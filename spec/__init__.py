@@ -1,0 +1,1 @@
+"""What documents say: registers, ABI structures, device registers.  No I/O, no behaviour."""

@@ -1,0 +1,197 @@
+"""What one execution on one host found: plain values, shared by judge, reports and command line.
+
+``Run`` is the content of run.json, ``Evidence`` that of evidence.json.gz.  All text in them may come from a
+hostile host or guest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How one case ended."""
+
+    PASS = "pass"
+    FAIL = "fail"  # the host breaks the rule
+    CRASH = "crash"  # the guest gave no answer: triple fault, timeout, KVM internal error
+    SKIP = "skip"  # the host does not have the feature; a fact says so
+    ERROR = "error"  # our own bug or environment
+
+
+class Standing(StrEnum):
+    """How a profile's requirement stands on a host."""
+
+    MET = "met"
+    NOT_MET = "not met"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "not applicable"
+    WAIVED = "waived"
+    STALE_WAIVER = "stale waiver"
+
+
+class Layer(StrEnum):
+    """What one layer (silicon, firmware, kernel, functional) says about a claim."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "n/a"
+
+
+class Proof(StrEnum):
+    """What the guests made of a claim."""
+
+    PROVEN = "proven"
+    REFUTED = "refuted"
+    FUNCTIONAL_ONLY = "functional only"  # works, but emulation would look the same
+    UNPROVEN = "unproven"
+    CONTRADICTED = "contradicted"
+
+
+class Outcome(StrEnum):
+    """The verdict on a host."""
+
+    COMPLIANT = "compliant"
+    NOT_COMPLIANT = "not compliant"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def exit_code(self) -> int:
+        """The process exit code of ``virtproof check`` and ``virtproof judge``."""
+        return {"compliant": 0, "not compliant": 3, "unknown": 5, "error": 4, "interrupted": 130}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One compared field of an observation; values are already text (hex for registers)."""
+
+    field: str
+    expected: str
+    observed: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """How one case ended, with what was expected and seen."""
+
+    id: str
+    area: str
+    title: str
+    mode: str
+    cite: tuple[str, ...]
+    verdict: Verdict
+    reason: str = ""  # one line; empty on a pass
+    checks: tuple[Check, ...] = ()
+    evidence: tuple[str, ...] = ()  # lines: disassembly, exits, registers
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """A claim in its four layers, and what the guests made of it."""
+
+    name: str
+    title: str
+    silicon: Layer
+    firmware: Layer
+    kernel: Layer
+    functional: Layer
+    cause: str | None  # id of the named cause, None where nothing stands in the way
+    cause_text: str = ""
+    remedy: str | None = None  # id
+    remedy_text: str = ""
+    evidence: tuple[str, ...] = ()  # where each layer's answer came from: source, raw value, CPUs
+    proof: Proof = Proof.UNPROVEN
+    proof_reason: str = ""
+    proof_cases: tuple[str, ...] = ()  # the cases that decided
+    cite: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """How one requirement of the profile stands, and how that was derived."""
+
+    id: str
+    title: str
+    severity: str  # "critical" | "major" | "minor" | "info"
+    standing: Standing
+    gates: bool  # does it decide the outcome?
+    cause: str | None = None
+    cause_text: str = ""
+    remedy: str | None = None
+    remedy_text: str = ""
+    evidence: tuple[str, ...] = ()  # raw values, CPUs, sources, cases
+    cite: tuple[str, ...] = ()
+    waiver: str = ""  # owner, reason, expiry, where waived or stale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactAnswer:
+    """``known`` holds the value, or ``unknown`` the reason; never both."""
+
+    id: str
+    meaning: str
+    known: bool | int | str | None = None
+    unknown: str | None = None
+    source: str = ""  # where the value was read: "CPUID 0x1 ECX", "MSR 0x3a", "/sys/..."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """What is really behind the engine."""
+
+    engine: str  # "kvm", "software" or "none"
+    name: str  # "kvm_intel", "kvm_amd", "kvm_pvm", "unknown", "none"
+    software: bool | None  # True: results describe an emulator; None: could not tell
+    detail: str = ""  # how that is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Who the host is.  Nothing here identifies a person or a serial number."""
+
+    vendor: str = ""
+    cpu: str = ""
+    family_model_stepping: str = ""
+    cpus: int = 0
+    microcode: str = ""
+    system: str = ""  # maker and model
+    bios: str = ""  # vendor, version, date
+    kernel: str = ""
+    hypervisor: str = ""  # the one we run under, empty on bare metal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution on one host: the content of run.json."""
+
+    version: str  # of virtproof
+    started: str  # ISO 8601, UTC
+    seconds: float
+    complete: bool  # False: interrupted
+    outcome: Outcome
+    summary: str  # the verdict in one sentence
+    host: Host
+    backend: Backend
+    profile: str
+    profile_sha256: str
+    cases_sha256: str
+    findings: tuple[Finding, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)  # area -> verdict -> number
+    failing: tuple[CaseResult, ...] = ()  # fail, crash and error
+    not_proven: tuple[str, ...] = ()  # what could not be proven here, and why, in sentences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything behind a run: the content of evidence.json.gz."""
+
+    snapshot: dict[str, object]
+    facts: tuple[FactAnswer, ...]
+    cases: tuple[CaseResult, ...]
