@@ -59,10 +59,11 @@ def test_a_cancelled_timer_never_runs(loop: EventLoop, clock: ManualClock) -> No
 
 
 def test_cancelling_a_timer_that_ran_changes_nothing(loop: EventLoop) -> None:
-    timers: list[Timer] = []
-    timers.append(loop.after(0, lambda: timers[0].cancel()))
+    def cancel_itself() -> None:
+        timer.cancel()
+
+    timer: Timer = loop.after(0, cancel_itself)
     loop.poll(0)
-    timer = timers[0]
     timer.cancel()
     assert not timer.pending
     assert loop._cancelled == 0
