@@ -50,8 +50,8 @@ class Stimulus(ctypes.LittleEndianStructure):
     """From the host: the state to enter with, and the code to run.
 
     ``code_length`` bytes of ``code`` are copied to ``code_address`` and entered at ``cs:rip`` with ``ss:rsp``,
-    ``ds`` = ``es``, ``rflags`` and all other general registers as given.  Before that the ``sets`` are applied in order;
-    they are undone in reverse order afterwards.
+    ``ds`` = ``es``, ``rflags`` and all other general registers as given.  Before that the ``sets`` are applied in
+    order; they are undone in reverse order afterwards.
     """
 
     _fields_ = (
@@ -107,8 +107,6 @@ class Entry(ctypes.LittleEndianStructure):
     """One stimulus with its observation."""
 
     _fields_ = (("stimulus", Stimulus), ("observation", Observation))
-
-
 
 
 def c_header() -> str:
