@@ -23,7 +23,8 @@ def run_cases(cases: Iterable[Case], *, engine: str, workers: int) -> Iterator[C
         raise ValueError(f"no engine {engine!r}")
     with Kvm.open() as kvm:
         shared = KvmEngine(kvm)  # forked workers inherit its descriptor
-        with WorkerPool(lambda case: execute(case, shared), workers) as pool:
+        pool: WorkerPool[Case, CaseResult] = WorkerPool(lambda case: execute(case, shared), workers)
+        with pool:
             todo = list(cases)
             limit = max((case.seconds for case in todo), default=0) + GRACE
             for case, answer in pool.map(todo, limit):

@@ -5,7 +5,7 @@ The same objects, executed by the same function as ``virtproof check`` does; pyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -19,13 +19,13 @@ Execute = Callable[[Case], CaseResult]
 
 
 @pytest.fixture(scope="session")
-def execute_case() -> Iterator[Execute]:
+def execute_case() -> Execute:
     """Execute a case in a worker process, or skip with the reason where there is no usable /dev/kvm."""
     try:
         Kvm.open().close()
     except KvmUnavailable as fault:
         pytest.skip(str(fault))
-    yield lambda case: next(run_cases([case], engine="kvm", workers=1))
+    return lambda case: next(run_cases([case], engine="kvm", workers=1))
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=f"{case.area}/{case.id}") for case in all_cases()])
@@ -44,7 +44,7 @@ def test_case(case: Case, execute_case: Execute) -> None:
 def explain(result: CaseResult) -> str:
     """What a failed case tells: the rule, where it is written, and expected against observed."""
     lines = [f"{result.verdict}: {result.title} ({result.mode})", result.reason, *result.cite]
-    lines += [
-        f"  {'ok ' if c.ok else '-> '}{c.field}: expected {c.expected}, observed {c.observed}" for c in result.checks
-    ]
+    for check in result.checks:
+        mark = "ok" if check.ok else "->"
+        lines.append(f"  {mark} {check.field}: expected {check.expected}, observed {check.observed}")
     return "\n".join([*lines, *(f"  {line}" for line in result.evidence)])
