@@ -6,8 +6,9 @@ import errno
 import gzip
 import json
 import os
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,15 @@ def test_a_folder_where_the_file_belongs(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="remove the directory of that name"):
         write_atomically(tmp_path / "run.json", b"new")
     assert os.listdir(tmp_path) == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Run, Host, Backend, Finding, ClaimResult, CaseResult, Check, Evidence, FactAnswer],
+    ids=lambda k: k.__name__,
+)
+def test_the_documentation_has_every_member_in_order(kind: Any) -> None:
+    text = (Path(__file__).parents[1] / "docs/run.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", text.partition(f"\n## {kind.__name__}\n")[2], flags=re.MULTILINE)[0]
+    rows = re.findall(r"^\| (`[^|]*`) \|", section, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == [field.name for field in fields(kind)]

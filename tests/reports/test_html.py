@@ -8,6 +8,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from virtproof import reports
 from virtproof.reports.html import render_html
-from virtproof.results import Evidence, Run
+from virtproof.results import Evidence, Run, Verdict
 
 VOID = {"meta", "input", "br", "wbr", "link", "img"}
 Pair = tuple[Run, Evidence]
@@ -180,10 +181,14 @@ def test_five_thousand_cases_stay_small(big_run: Pair) -> None:
 
 
 def test_evidence_beyond_the_budget_is_named(runs: dict[str, Pair], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("virtproof.reports.html.EVIDENCE_BUDGET", 700)
-    html = render_html(*runs["software backend"])
-    assert "KVM_INTERNAL_ERROR_EMULATION" in html, "failing cases come first"
-    assert "3 lines more in evidence.json.gz" in html
+    run, evidence = runs["software backend"]
+    crash = next(case for case in evidence.cases if case.verdict is Verdict.CRASH)
+    monkeypatch.setattr("virtproof.reports.html.FAILING_BUDGET", len("".join(crash.evidence[:2])))
+    html = render_html(run, replace(evidence, cases=(crash,)))
+
+    assert crash.evidence[1] in html
+    assert crash.evidence[2] not in html
+    assert f"{len(crash.evidence) - 2} lines more in evidence.json.gz" in html
 
 
 def contrast(one: str, other: str) -> float:
