@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -191,9 +192,16 @@ def test_damaged_evidence_is_refused() -> None:
 
 def test_evidence_that_inflates_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results_json, "EVIDENCE_LIMIT", 1 << 20)
+    bomb = gzip.compress(bytes(64 << 20))
 
-    with pytest.raises(Fault, match="larger than 1 MiB"):
-        load_evidence(gzip.compress(bytes(64 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Fault, match="larger than 1 MiB"):
+            load_evidence(bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
