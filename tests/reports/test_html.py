@@ -87,6 +87,9 @@ def test_tables_and_controls_have_names(page: Page) -> None:
     assert all("scope" in attrs for attrs in page.all("th"))
     assert all(attrs.get("role") == "region" and attrs["tabindex"] == "0" for _, attrs in page.elements
                if attrs.get("class") == "scroll")  # fmt: skip
+    names = [attrs.get("aria-label") or attrs["aria-labelledby"] for attrs in page.all("section", "nav", "form")]
+    names += [attrs["aria-label"] for _, attrs in page.elements if attrs.get("role") == "region"]
+    assert len(set(names)) == len(names), "landmarks are told apart by their names"
     for number, (tag, _) in enumerate(page.elements):
         if tag == "input":
             assert page.elements[number - 1][0] == "label"
