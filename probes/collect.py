@@ -44,7 +44,7 @@ def collect(
         cpuinfo=cpuinfo.read(root),
         files=files.read(root),
         acpi=acpi.read(root),
-        kvm=kvm.read(Kvm.open if own and open_kvm is None else open_kvm),
+        kvm=kvm.read(root, Kvm.open if own and open_kvm is None else open_kvm),
         log=log.read(root),
         nodes=nodes.read(root),
     )

@@ -47,6 +47,16 @@ def boolean(value: object, place: str) -> None:
         refuse(place, f"{kind(value)} where true or false belongs")
 
 
+def optional(item: Shape) -> Shape:
+    """The shape, or JSON's null."""
+
+    def check(value: object, place: str) -> None:
+        if value is not None:
+            item(value, place)
+
+    return check
+
+
 def parsed_by(parse: Callable[[str], object], limit: int) -> Shape:
     """Text that ``parse`` takes without a ``Fault``."""
     is_text = text(limit)

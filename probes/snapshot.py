@@ -185,6 +185,14 @@ UNREAD = shape.sequence(
     shape.record({"what": shape.text(512), "cpus": CPU_LIST, "reason": shape.text(4096)}), limit=4096
 )
 HOW = shape.mapping(shape.text(128), CPU_LIST, 16)
+BACKEND = shape.record(
+    {
+        "engine": shape.text(16, "kvm|software|none"),
+        "name": shape.text(64, "[a-z0-9_]+"),
+        "software": shape.optional(shape.boolean),
+        "detail": shape.text(512),
+    }
+)
 NODE = shape.record(
     {
         "kind": shape.text(64),
@@ -239,6 +247,7 @@ DOCUMENT = shape.record(
         "kvm": shape.record(
             {"unread": UNREAD},
             {
+                "backend": BACKEND,
                 "cause": TOKEN,
                 "api_version": shape.integer(-1, 2**31 - 1),
                 "extensions": shape.mapping(TOKEN, shape.integer(-(2**31), 2**31 - 1), 1024),

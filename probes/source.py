@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from typing import Any
 
 from virtproof.probes.cpus import parse, render
 from virtproof.probes.fact import Seen, Source, Unknown, Value
-from virtproof.probes.snapshot import Snapshot
+from virtproof.probes.snapshot import Snapshot, registers
 from virtproof.spec.bits import Field
 
 REGISTERS = ("eax", "ebx", "ecx", "edx")
@@ -123,7 +124,7 @@ def parameter(module: str, name: str) -> Source:
             if snapshot.names(f"/sys/module/{module}") is not None:
                 return Unknown(f"{module} has no parameter {name} on this kernel, or it cannot be read")
             return Unknown(_why_no_file(snapshot, path))
-        return (Seen(spelled.get(value, value), value),)
+        return (Seen(spelled.get(value, int(value) if _is_number(value) else value), value),)
 
     return Source(path, read)
 
@@ -188,6 +189,64 @@ def capability(name: str) -> Source:
     return Source(f"KVM_CHECK_EXTENSION {name}", read)
 
 
+def offered(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
+    """Does KVM offer a CPUID flag to guests?  A leaf that KVM does not list has no flags."""
+    column = REGISTERS.index(register)
+
+    def read(snapshot: Snapshot) -> Read:
+        leaves = snapshot.kvm("supported_cpuid")
+        if leaves is None:
+            return Unknown(snapshot.obstacle("kvm", "supported_cpuid") or "/dev/kvm was not asked")
+        text = leaves.get(f"{leaf:08x}.{sub:02x}")
+        if text is None:
+            return (Seen(False, f"KVM offers no leaf {leaf:#x}"),)
+        value = registers(text)[column]
+        return (Seen(_take(value, field), f"{value:#010x}"),)
+
+    return Source(f"KVM_GET_SUPPORTED_CPUID {leaf:#x} {register.upper()}", read)
+
+
+def acpi_byte(signature: str, offset: int, field: Field[Any]) -> Source:
+    """A field of one byte of an ACPI table."""
+
+    def read(snapshot: Snapshot) -> Read:
+        table = snapshot.tables().get(signature)
+        if table is None:
+            return Unknown(snapshot.obstacle("acpi", signature) or f"the firmware hands over no {signature} table")
+        try:
+            data = base64.b64decode(table["data"], validate=True)
+        except ValueError:
+            return Unknown(f"the {signature} table is not base64")
+        if len(data) <= offset:
+            return Unknown(f"the {signature} table ends before byte {offset}")
+        return (Seen(_take(data[offset], field), f"{data[offset]:#04x}"),)
+
+    return Source(f"ACPI {signature} byte {offset}", read)
+
+
+def node(path: str, attribute: str) -> Source:
+    """An attribute of a device node: ``mode``, ``owner``, ``group``, ``access``."""
+
+    def read(snapshot: Snapshot) -> Read:
+        found = snapshot.node(path)
+        if found is None:
+            return Unknown(_why_no_node(snapshot, path))
+        return (Seen(found[attribute], f"{found['mode']} {found['owner']}:{found['group']}"),)
+
+    return Source(path, read)
+
+
+def node_exists(path: str) -> Source:
+    """Is a device node there?"""
+
+    def read(snapshot: Snapshot) -> Read:
+        if (found := snapshot.node(path)) is not None:
+            return (Seen(True, f"{found['kind']} {found['number']}".strip()),)
+        return (Seen(False, "absent"),) if snapshot.absent("nodes", path) else Unknown(_why_no_node(snapshot, path))
+
+    return Source(path, read)
+
+
 def logged(pattern: str, meaning: str) -> Source:
     """Did the kernel log such a line?  A log that lost its beginning can say yes, but not no."""
     compiled = re.compile(pattern)
@@ -210,6 +269,10 @@ def derived(where: str, function: Callable[[Snapshot], Read]) -> Source:
     return Source(where, function)
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20
+
+
 def _take(register: int, field: Field[Any]) -> Value:
     value: Value = field.kind((register & field.mask) >> field.lo)
     return value
@@ -225,6 +288,12 @@ def _msr(snapshot: Snapshot, index: int) -> list[tuple[int, str]] | Unknown:
         reason = snapshot.obstacle("msr", f"{index:#x}", unread[0]) or "not read"
         return Unknown(f"MSR {index:#x}, CPU {render(unread)}: {reason}")
     return pairs
+
+
+def _why_no_node(snapshot: Snapshot, path: str) -> str:
+    if snapshot.absent("nodes", path):
+        return f"{path} does not exist on this host"
+    return f"{path}: {snapshot.obstacle('nodes', path) or 'not read'}"
 
 
 def _why_no_file(snapshot: Snapshot, path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from virtproof.probes.claims.claim import NOT_APPLICABLE, SVM_VENDORS, VMX_VENDORS, YES, Inquiry, Step, Steps
+from virtproof.probes.claims.claim import NOT_APPLICABLE, VMX_VENDORS, YES, Inquiry, Step, Steps
 from virtproof.results import Layer
 
 KVM_API_VERSION = 12
@@ -12,7 +12,7 @@ def hardware_module(inquiry: Inquiry) -> str:
     """The kernel module that would drive this vendor's virtualization."""
     if inquiry.vendor in VMX_VENDORS:
         return "kvm_intel"
-    return "kvm_amd" if inquiry.vendor in SVM_VENDORS else "kvm_intel or kvm_amd"
+    return "kvm_amd" if inquiry.amd else "kvm_intel or kvm_amd"
 
 
 def backend_step(inquiry: Inquiry, module: str) -> Step:

@@ -105,6 +105,11 @@ class Inquiry:
         return str(self.answers.value("cpu.vendor") or "")
 
     @property
+    def amd(self) -> bool:
+        """Is SVM what this vendor would have?  All others are asked for VMX, those of unknown make for both."""
+        return self.vendor in SVM_VENDORS
+
+    @property
     def virtual(self) -> bool:
         """Do we run under a hypervisor?  Then CPUID shows what that hypervisor offers."""
         return self.answers.yes("hypervisor.present")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from virtproof.probes.claims.access import backend_step, open_step
-from virtproof.probes.claims.claim import ABSENT, NOT_ASKED, SVM_VENDORS, VMX_VENDORS, YES, Inquiry, Step, Steps
+from virtproof.probes.claims.claim import ABSENT, NOT_ASKED, YES, Inquiry, Step, Steps
 from virtproof.results import Layer
 
 VMX, SVM = "VMX (Intel VT-x)", "SVM (AMD-V)"
@@ -11,7 +11,7 @@ VMX, SVM = "VMX (Intel VT-x)", "SVM (AMD-V)"
 
 def vmx(inquiry: Inquiry) -> Steps:
     """VMX: CPUID says silicon, IA32_FEATURE_CONTROL firmware, kvm_intel kernel, an empty VM functional."""
-    if inquiry.vendor and inquiry.vendor not in VMX_VENDORS:
+    if inquiry.amd:
         return ABSENT
     silicon = inquiry.silicon("vmx.cpuid", VMX)
     firmware = _vmx_firmware(inquiry) if silicon.layer is Layer.YES else NOT_ASKED
@@ -20,7 +20,7 @@ def vmx(inquiry: Inquiry) -> Steps:
 
 def svm(inquiry: Inquiry) -> Steps:
     """SVM: CPUID says silicon, VM_CR firmware, kvm_amd kernel, an empty VM functional."""
-    if inquiry.vendor and inquiry.vendor not in SVM_VENDORS:
+    if inquiry.vendor and not inquiry.amd:
         return ABSENT
     silicon = inquiry.silicon("svm.cpuid", SVM)
     firmware = _svm_firmware(inquiry) if silicon.layer is Layer.YES else NOT_ASKED
@@ -50,7 +50,7 @@ def npt(inquiry: Inquiry) -> Steps:
 
 def nested(inquiry: Inquiry) -> Steps:
     """Guests of guests: needs the extension itself and the module's parameter."""
-    steps, module = (svm(inquiry), "kvm_amd") if inquiry.vendor in SVM_VENDORS else (vmx(inquiry), "kvm_intel")
+    steps, module = (svm(inquiry), "kvm_amd") if inquiry.amd else (vmx(inquiry), "kvm_intel")
     return _feature(inquiry, steps, steps.silicon, f"{module}.nested", "nested virtualization")
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from virtproof.probes.claims.claim import ABSENT, SVM_VENDORS, VMX_VENDORS, YES, Inquiry, Step, Steps
+from virtproof.probes.claims.claim import ABSENT, YES, Inquiry, Step, Steps
 from virtproof.results import Layer
 
 
 def vt_d(inquiry: Inquiry) -> Steps:
-    if inquiry.vendor and inquiry.vendor not in VMX_VENDORS:
+    if inquiry.amd:
         return ABSENT
     return _remapping(inquiry, "VT-d", "DMAR", "dmar", ("intel_iommu=off", "iommu=off"), "intel_iommu=on")
 
 
 def amd_vi(inquiry: Inquiry) -> Steps:
-    if inquiry.vendor and inquiry.vendor not in SVM_VENDORS:
+    if inquiry.vendor and not inquiry.amd:
         return ABSENT
     return _remapping(inquiry, "AMD-Vi", "IVRS", "ivrs", ("amd_iommu=off", "iommu=off"), "amd_iommu=on, or a kernel with CONFIG_AMD_IOMMU")
 
 
 def iommu(inquiry: Inquiry) -> Steps:
     """Whichever of the two this vendor has."""
-    return amd_vi(inquiry) if inquiry.vendor in SVM_VENDORS else vt_d(inquiry)
+    return amd_vi(inquiry) if inquiry.amd else vt_d(inquiry)
 
 
 def _remapping(inquiry: Inquiry, what: str, table: str, name: str, off: tuple[str, ...], on: str) -> Steps:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 
-from virtproof.kvm import Kvm, KvmUnavailable
+from virtproof.kvm import Kvm, KvmError, KvmUnavailable, identify_backend
 from virtproof.probes.sources import unread, why
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import Cap
@@ -17,15 +18,17 @@ from virtproof.spec.kvm import Cap
 MAX_FEATURE_MSRS = 512
 
 
-def read(open_kvm: Callable[[], Kvm] | None) -> dict[str, object]:
-    """The snapshot's section ``kvm``; ``None`` for a tree that is not the running host."""
+def read(root: str, open_kvm: Callable[[], Kvm] | None) -> dict[str, object]:
+    """The snapshot's section ``kvm``; ``open_kvm`` is ``None`` for a tree that is not the running host."""
+    backend = asdict(identify_backend(root))
     if open_kvm is None:
-        return {"unread": [unread("*", "the tree is not that of the running host")]}
+        return {"backend": backend, "unread": [unread("*", "the tree is not that of the running host")]}
     try:
         with open_kvm() as kvm:
-            return _ask(kvm)
+            return {"backend": backend, **_ask(kvm)}
     except KvmUnavailable as error:
-        return {"cause": error.cause, "unread": [unread("*", f"{error.tried}: {error.saw}")]}
+        obstacle = unread("*", f"{error.tried}: {error.saw}")
+        return {"backend": backend, "cause": error.cause, "unread": [obstacle]}
 
 
 def _ask(kvm: Kvm) -> dict[str, object]:
@@ -62,10 +65,12 @@ def _feature_msrs(kvm: Kvm) -> dict[str, str]:
 
 
 def _create_vm(kvm: Kvm) -> str:
-    """``ok``, or the name of the error: ``EBUSY`` is another hypervisor, ``EOPNOTSUPP`` no extensions at all."""
+    """``ok``, or the id of the cause and what the kernel said."""
     try:
         vm = kvm.create_vm()
     except KvmUnavailable as error:
         return f"{error.cause}: {error.saw}"
+    except KvmError as error:
+        return f"kvm-error: {error.saw}"
     os.close(vm)
     return "ok"
