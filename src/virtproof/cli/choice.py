@@ -17,9 +17,9 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 def case_options(command: Command) -> Command:
     """Add the arguments that ``select`` understands."""
-    command = click.option("--area", "areas", multiple=True, metavar="AREA", help="Only cases of this area; repeatable.")(
-        command
-    )
+    command = click.option(
+        "--area", "areas", multiple=True, metavar="AREA", help="Only cases of this area; repeatable."
+    )(command)
     return click.argument("ids", nargs=-1, metavar="[IDS]...")(command)
 
 
@@ -51,5 +51,5 @@ def select(ids: Sequence[str], areas: Sequence[str]) -> tuple[Case, ...]:
     return chosen
 
 
-def _names(wanted: str, id: str) -> bool:
-    return id == wanted or id.startswith(f"{wanted}.")
+def _names(wanted: str, case_id: str) -> bool:
+    return case_id == wanted or case_id.startswith(f"{wanted}.")

@@ -43,7 +43,9 @@ def publish(folder: Path, files: Mapping[str, bytes]) -> None:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as err:
-        raise Fault(f"write reports to {folder}", _why(err), "free some space, or name another folder with --out") from err
+        raise Fault(
+            f"write reports to {folder}", _why(err), "free some space, or name another folder with --out"
+        ) from err
 
 
 def _why(err: OSError) -> str:

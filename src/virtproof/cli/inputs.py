@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from virtproof.cli.nearest import did_you_mean
-
 from virtproof.results import CaseResult
 from virtproof.spec.fault import Fault
 
