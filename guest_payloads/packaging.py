@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from setuptools.command.build_py import build_py
 
@@ -22,7 +23,7 @@ class BuildWithImages(build_py):
         built = Path(self.build_lib, PACKAGE, "images").glob("*")
         return [*super().get_outputs(include_bytecode), *map(str, built)]
 
-    def _images(self):
+    def _images(self) -> ModuleType:
         # The package is not installed while it is built.
         sys.path.insert(0, self.get_package_dir(""))
         from virtproof.guest_payloads import images

@@ -9,7 +9,6 @@ import click
 
 from virtproof.cli import execution, folder, inputs
 from virtproof.cli.choice import case_options, select
-from virtproof.cli.screen import say
 from virtproof.cli.stop import StopRequest
 from virtproof.cli.verdict import Started, make_run
 from virtproof.results import CaseResult, Evidence, Run
@@ -86,33 +85,32 @@ def command(
             interrupted=stop.asked,
             not_proven=not_proven,
         )
-        folder.publish(out, documents(run, evidence))
-        show(run, results, out, as_json=as_json)
+        files = documents(run, evidence)
+        folder.publish(out, files)
+        show(run, [out / name for name in files], as_json=as_json)
     return run.outcome.exit_code
 
 
 def documents(run: Run, evidence: Evidence) -> dict[str, bytes]:
     """Return the content of every file of a report folder, by name."""
-    from virtproof.reports.html import write_html
-    from virtproof.reports.junit import write_junit
+    from virtproof.reports.html import render_html
+    from virtproof.reports.junit import render_junit
     from virtproof.results_json import dump_evidence, dump_run
 
     return {
         "run.json": dump_run(run).encode(),
         "evidence.json.gz": dump_evidence(evidence),
-        "report.html": write_html(run, evidence).encode(),
-        "junit.xml": write_junit(run, evidence).encode(),
+        "report.html": render_html(run, evidence).encode(),
+        "junit.xml": render_junit(run, evidence).encode(),
     }
 
 
-def show(run: Run, results: Sequence[CaseResult], out: Path, *, as_json: bool) -> None:
+def show(run: Run, files: Sequence[Path], *, as_json: bool) -> None:
     """Print the verdict, and where the rest is."""
-    from virtproof.reports.text import write_text
+    from virtproof.reports.text import render_text
     from virtproof.results_json import dump_run
 
     if as_json:
         click.echo(dump_run(run), nl=False)
     else:
-        say(write_text(run).rstrip("\n"))
-        say()
-        say(f"report: {out / 'report.html'}")
+        click.echo(render_text(run, files=[str(file) for file in files]), nl=False)

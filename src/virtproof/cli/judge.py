@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from virtproof.cli import inputs
-from virtproof.cli.screen import say
 from virtproof.cli.verdict import Started, make_run
 
 
@@ -27,7 +26,7 @@ def command(snapshot: str, profile: str, waivers: Path | None, as_json: bool) ->
 
     Exit codes as in virtproof check.
     """
-    from virtproof.reports.text import write_text
+    from virtproof.reports.text import render_text
     from virtproof.results_json import dump_run
 
     chosen_profile = inputs.profile(profile)
@@ -37,5 +36,5 @@ def command(snapshot: str, profile: str, waivers: Path | None, as_json: bool) ->
     if as_json:
         click.echo(dump_run(run), nl=False)
     else:
-        say(write_text(run).rstrip("\n"))
+        click.echo(render_text(run), nl=False)
     return run.outcome.exit_code

@@ -32,12 +32,12 @@ def command(snapshot: str | None, as_json: bool) -> None:
       virtproof probe --json | jq '.claims["vt-x"]'
       virtproof probe --snapshot host17.json
     """
-    from virtproof.probes.ask import ask
+    from virtproof.probes.ask import ask, fact_answers
     from virtproof.probes.claims import claims
     from virtproof.probes.collect import collect
 
     answers = ask(inputs.recorded(snapshot).snapshot if snapshot else collect())
-    facts = answers.answers()
+    facts = fact_answers(answers)
     found = claims(answers)
     if as_json:
         document = {

@@ -33,19 +33,19 @@ def command(run: Path, html: Path | None, junit: Path | None) -> None:
     beside = path.with_name("evidence.json.gz")
     evidence: Evidence | None = load_evidence(read(beside), str(beside)) if beside.exists() else None
     if html:
-        from virtproof.reports.html import write_html
+        from virtproof.reports.html import render_html
 
-        write_atomically(html, write_html(loaded, evidence).encode())
+        write_atomically(html, render_html(loaded, evidence).encode())
         say(f"wrote {html}", err=True)
     if junit:
-        from virtproof.reports.junit import write_junit
+        from virtproof.reports.junit import render_junit
 
-        write_atomically(junit, write_junit(loaded, evidence).encode())
+        write_atomically(junit, render_junit(loaded, evidence).encode())
         say(f"wrote {junit}", err=True)
     if not html and not junit:
-        from virtproof.reports.text import write_text
+        from virtproof.reports.text import render_text
 
-        say(write_text(loaded).rstrip("\n"))
+        click.echo(render_text(loaded), nl=False)
 
 
 def read(path: Path) -> bytes:

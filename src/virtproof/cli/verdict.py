@@ -41,7 +41,7 @@ def make_run(
 ) -> tuple[Run, Evidence]:
     """Judge, and say what the judgement rests on.  An interrupted run has no verdict but that."""
     from virtproof.conformance.catalogue import cases_sha256
-    from virtproof.probes.ask import ask
+    from virtproof.probes.ask import ask, fact_answers
     from virtproof.probes.judge import judge
 
     judgement = judge(snapshot, results, profile, waivers, today=started.at.date())
@@ -63,4 +63,4 @@ def make_run(
         failing=tuple(r for r in results if r.verdict in {Verdict.FAIL, Verdict.CRASH, Verdict.ERROR}),
         not_proven=(*not_proven, *judgement.not_proven),
     )
-    return run, Evidence(snapshot=snapshot, facts=ask(snapshot).answers(), cases=tuple(results))
+    return run, Evidence(snapshot=snapshot, facts=fact_answers(ask(snapshot)), cases=tuple(results))
