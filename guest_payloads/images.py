@@ -75,7 +75,9 @@ def load(name: str) -> Image:
     build(name, folder)
     image = _read(folder, name, stamp)
     if image is None:
-        raise BuildError(f"building the payload {name}", f"{folder} does not hold it afterwards", "report this as a bug")
+        raise BuildError(
+            f"building the payload {name}", f"{folder} does not hold it afterwards", "report this as a bug"
+        )
     return image
 
 

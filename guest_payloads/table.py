@@ -109,8 +109,6 @@ class Entry(ctypes.LittleEndianStructure):
     _fields_ = (("stimulus", Stimulus), ("observation", Observation))
 
 
-
-
 def c_header() -> str:
     """The layout and the guest protocol as C preprocessor lines, for the trampolines."""
     lines = [f"#define ENTRY_SIZE {ctypes.sizeof(Entry)}", f"#define SET_SIZE {ctypes.sizeof(_Set)}"]

@@ -20,7 +20,8 @@ SOURCES = (
 # setuptools of our own environment builds it: an index may be out of reach.
 pytestmark = [
     pytest.mark.skipif(
-        int(setuptools.__version__.split(".")[0]) < 77, reason=f"setuptools {setuptools.__version__} is too old to build"
+        int(setuptools.__version__.split(".")[0]) < 77,
+        reason=f"setuptools {setuptools.__version__} is too old to build",
     ),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to build the payload images with"),
 ]
