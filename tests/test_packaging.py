@@ -119,7 +119,7 @@ def test_a_wheel_from_the_sdist_is_the_same(checkout: Path, wheel: Path, tmp_pat
     shutil.unpack_archive(sdist, tmp_path)
     again = build(tmp_path / sdist.name.removesuffix(".tar.gz"), "wheel", tmp_path)
     with ZipFile(wheel) as one, ZipFile(again) as other:
-        contents = [{name: zip.read(name) for name in zip.namelist() if "RECORD" not in name} for zip in (one, other)]
+        contents = [{name: z.read(name) for name in z.namelist() if "RECORD" not in name} for z in (one, other)]
     assert contents[0].keys() == contents[1].keys()
     assert [name for name in contents[0] if contents[0][name] != contents[1][name]] == []
 
