@@ -50,6 +50,8 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[words]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # No refresh in the background: workers are forked meanwhile, and a fork copies a thread's locks without the thread.
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
         task = bar.add_task(what, total=total, words="")
-        yield lambda words: bar.update(task, advance=1, words=escape(printable(words)))
+        bar.refresh()
+        yield lambda words: bar.update(task, advance=1, words=escape(printable(words)), refresh=True)

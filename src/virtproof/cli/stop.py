@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from types import FrameType, TracebackType
@@ -14,6 +14,7 @@ from virtproof.results import Outcome
 
 T = TypeVar("T")
 
+SHOW_CURSOR = b"\x1b[?25h"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM is how a CI cancels a job.
 
 
@@ -55,9 +56,9 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            for worker in multiprocessing.active_children():
-                worker.kill()
-            os._exit(Outcome.INTERRUPTED.exit_code)
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), SHOW_CURSOR)  # the progress bar hid it
+            os._exit(Outcome.INTERRUPTED.exit_code)  # workers die with us
         self.asked = True
         if self._interruptible:
             raise KeyboardInterrupt
