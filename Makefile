@@ -46,5 +46,6 @@ $(venv)/installed: $(bin)/python pyproject.toml
 	@touch $@
 
 $(venv)/installed-dev: $(bin)/python pyproject.toml
+	@.ci/prepare gcc libc6-dev
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(venv)/installed
