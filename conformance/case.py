@@ -187,7 +187,9 @@ class Row(Case):
     flags: int = 0x2
     sets: tuple[Set, ...] = ()
     ram: tuple[Ram, ...] = ()
-    fill: Mapping[Value, int] = field(default_factory=dict)  # 8 bytes at guest-physical addresses, before the guest runs
+    fill: Mapping[Value, int] = field(
+        default_factory=dict
+    )  # 8 bytes at guest-physical addresses, before the guest runs
     answers: tuple[Answers, ...] = ()
     irqchip: bool = False
     serial: bool = False  # a 16550A at 0x3F8
@@ -217,4 +219,19 @@ class HostScript(Case):
     script: Script
 
 
-Family = Sequence[Case]
+def family(area: str, *cite: Cite, **defaults: Any) -> Callable[..., Row]:
+    """A maker of rows that share their area, citation and whatever ``defaults`` says, for tables of one line a row."""
+
+    def row(
+        id: str,  # noqa: A002
+        title: str,
+        mode: Mode,
+        code: Insn | Sequence[Insn],
+        expect: Expect | None = None,
+        **more: Any,
+    ) -> Row:
+        said = {"expect": expect} if expect is not None else {}
+        code = (code,) if isinstance(code, Insn) else tuple(code)
+        return Row(id=id, title=title, area=area, mode=mode, cite=cite, code=code, **(defaults | said | more))
+
+    return row

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from virtproof.conformance.case import Access, Mode, Row, Value
+from virtproof.conformance.case import Row, Value
 from virtproof.conformance.encode import END, code_address, offsets, registers, resolve
 from virtproof.guest_payloads.images import Image
 from virtproof.guest_payloads.table import GPRS, Observation
+from virtproof.guest_payloads.trampoline import Access, Mode
 from virtproof.results import Check
 from virtproof.spec.x86.exception import Vector
 
 
 def compare(row: Row, image: Image, seen: Observation, accesses: Sequence[Access]) -> tuple[Check, ...]:
     """Every judged field, the ones that agree included."""
-    return tuple((*_exception(row, image, seen), *_state(row, image, seen), *_accesses(row, accesses)))
+    return (*_exception(row, image, seen), *_state(row, image, seen), *_accesses(row, accesses))
 
 
 def completed(row: Row, image: Image, seen: Observation) -> bool:
     """Did the code run to its end?"""
-    return seen.vector == Vector.UD and seen.rip == code_address(row, image) + offsets(row)[-1]
+    return bool(seen.vector == Vector.UD and seen.rip == code_address(row, image) + offsets(row)[-1])
 
 
 def _exception(row: Row, image: Image, seen: Observation) -> Iterator[Check]:
@@ -64,14 +65,12 @@ def _state(row: Row, image: Image, seen: Observation) -> Iterator[Check]:
     want = row.expect
     mask = 0xFFFF_FFFF_FFFF_FFFF if row.mode is Mode.LONG64 else 0xFFFF_FFFF
     for name, value in registers(row, image).items():
-        if name in want.regs:
-            value = resolve(want.regs[name], image)  # noqa: PLW2901
-        elif not want.keeps:
-            continue
-        yield _number(name, value & mask, seen.gpr[GPRS.index(name)])
-    for n, (address, value) in enumerate(want.memory.items()):
-        name = f"memory at {address.symbol}+{address.offset:#x}"
-        yield _number(name, resolve(value, image) & 0xFFFF_FFFF_FFFF_FFFF, seen.peeked[n])
+        if want.keeps or name in want.regs:
+            expected = resolve(want.regs.get(name, value), image)
+            yield _number(name, expected & mask, seen.gpr[GPRS.index(name)])
+    for n, (address, word) in enumerate(want.memory.items()):
+        where = f"memory at {address.symbol}+{address.offset:#x}"
+        yield _number(where, resolve(word, image) & 0xFFFF_FFFF_FFFF_FFFF, seen.peeked[n])
 
 
 def _accesses(row: Row, accesses: Sequence[Access]) -> Iterator[Check]:

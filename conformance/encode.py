@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from virtproof.conformance.case import At, Insn, Mode, Row, Set, Value
+from virtproof.conformance.case import At, Insn, Row, Set, Value
 from virtproof.guest_payloads.images import Image
 from virtproof.guest_payloads.table import CODE_SIZE, GPRS, PEEKS, SETS, Entry, SetKind
-from virtproof.guest_payloads.trampoline import INITIAL
+from virtproof.guest_payloads.trampoline import INITIAL, Mode
 from virtproof.spec.fault import Fault
 
 END = Insn("0f 0b", "ud2")  # behind the code: #UD at its address means that the code completed

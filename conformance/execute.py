@@ -5,25 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from virtproof.conformance.case import Answers, Case, HostScript, Program, Row
+from virtproof.conformance.case import Case, HostScript, Program, Row
 from virtproof.conformance.compare import compare, mnemonic
-from virtproof.conformance.encode import encode, offsets, resolve
+from virtproof.conformance.encode import offsets
 from virtproof.conformance.features import FEATURES
-from virtproof.guest_payloads import images, program
-from virtproof.guest_payloads.images import Image
+from virtproof.conformance.guest import GuestStopped, boot, how_it_ended
+from virtproof.guest_payloads import program
 from virtproof.guest_payloads.table import Observation, Phase
-from virtproof.guest_payloads.trampoline import Answer, walk
+from virtproof.guest_payloads.trampoline import Answer
 from virtproof.results import CaseResult, Check, Verdict
 from virtproof.spec.fault import Fault
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.exits import Exit, Halt, InternalError, Shutdown, Timeout
-from virtproof.vmm.machine import Machine
+from virtproof.vmm.exits import Exit, Halt, InternalError, Shutdown
 
 STOPS: dict[str, type[Exit]] = {"shutdown": Shutdown, "internal error": InternalError, "halt": Halt}
-
-
-class GuestStopped(Exception):  # noqa: N818 -- it is an outcome
-    """A host script's guest gave no answer; the text says how it ended."""
 
 
 def execute(case: Case, engine: Engine) -> CaseResult:
@@ -50,7 +45,7 @@ def execute(case: Case, engine: Engine) -> CaseResult:
                     raise TypeError(f"no way to execute a {type(case).__name__}")
     except Fault as fault:
         verdict, reason = Verdict.ERROR, str(fault)
-    except Exception as bug:  # noqa: BLE001 -- one broken case must not end the run
+    except Exception as bug:  # one broken case must not end the run
         verdict, reason = Verdict.ERROR, f"bug in virtproof: {type(bug).__name__}: {bug}"
     return result_of(case, verdict, reason, checks, evidence, time.perf_counter() - started)
 
@@ -88,30 +83,19 @@ def _missing(case: Case, engine: Engine) -> str:
 
 
 def _row(row: Row, engine: Engine) -> Judged:
-    image = images.load(row.mode.value)
-    sent = bytearray()
-    answer = walk(
-        engine,
-        row.mode,
-        [encode(row, image)],
-        seconds=row.seconds,
-        irqchip=row.irqchip,
-        furnish=lambda machine: _furnish(row, image, machine, sent),
-    )[0]
+    image, answer, sent = boot(row, engine)
     evidence = tuple(_evidence(row, answer))
     if row.expect.stop is not None:
         check = _stop_check(row.expect.stop, answer)
         return _judge([check], evidence)
     seen = answer.observation
     if seen is None:
-        return Verdict.CRASH, _how_it_ended(answer), (), evidence
+        return Verdict.CRASH, how_it_ended(answer), (), evidence
     if seen.phase != Phase.RUN:
         return Verdict.CRASH, f"the set-up was refused: {mnemonic(seen.vector)} at {seen.rip:#x}", (), evidence
     checks = list(compare(row, image, seen, answer.accesses))
     if row.serial_output is not None:
-        checks.append(
-            Check("serial output", row.serial_output.hex(" "), sent.hex(" "), bytes(sent) == row.serial_output)
-        )
+        checks.append(Check("serial output", row.serial_output.hex(" "), sent.hex(" "), sent == row.serial_output))
     return _judge(checks, evidence)
 
 
@@ -139,48 +123,9 @@ def _judge(checks: Iterable[Check], evidence: tuple[str, ...]) -> Judged:
     return (Verdict.FAIL if wrong else Verdict.PASS), "; ".join(wrong), checks, evidence
 
 
-def _furnish(row: Row, image: Image, machine: Machine, sent: bytearray) -> None:
-    for ram in row.ram:
-        machine.memory.add(ram.address, ram.length)
-    for address, value in row.fill.items():
-        machine.memory.load(resolve(address, image), value.to_bytes(8, "little"))
-    for answers in row.answers:
-        add = machine.bus.add_ports if answers.kind == "pio" else machine.bus.add_mmio
-        add(answers.address, answers.length, Scripted(answers), "answers")
-    if row.serial:
-        machine.add_serial(transmit=sent.append).receive(row.serial_input)
-
-
-class Scripted:
-    """A device that answers reads with given values and takes any write."""
-
-    def __init__(self, answers: Answers) -> None:
-        self.values: Iterator[int] = iter(answers.values)
-        self.value = 0
-
-    def read(self, offset: int, size: int) -> int:
-        self.value = next(self.values, self.value)
-        return self.value & (1 << 8 * size) - 1
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        pass
-
-
 def _stop_check(want: str, answer: Answer) -> Check:
     ok = isinstance(answer.end, STOPS[want])
     return Check("the guest ends with", want, "an answer" if answer.end is None else str(answer.end), ok)
-
-
-def _how_it_ended(answer: Answer) -> str:
-    if answer.fault is not None:
-        return f"{mnemonic(answer.fault)} outside the stimulus"
-    match answer.end:
-        case None:
-            return "the guest walked on without an observation"
-        case Timeout(seconds=limit):
-            return f"the guest gave no answer within {limit:g} s"
-        case end:
-            return str(end)
 
 
 def _evidence(row: Row, answer: Answer) -> Iterator[str]:
@@ -190,7 +135,7 @@ def _evidence(row: Row, answer: Answer) -> Iterator[str]:
     if answer.observation is not None:
         yield f"observed: {_show(answer.observation)}"
     if answer.end is not None:
-        yield f"the guest ended: {_how_it_ended(answer)}"
+        yield f"the guest ended: {how_it_ended(answer)}"
     if answer.registers is not None:
         yield f"registers: {answer.registers}"
 

@@ -30,9 +30,7 @@ class Ran:
     end: Exit | Timeout
 
 
-def run(
-    engine: Engine, name: str, *, memory: int, seconds: float, furnish: Furnish = lambda machine: None
-) -> Ran:
+def run(engine: Engine, name: str, *, memory: int, seconds: float, furnish: Furnish = lambda machine: None) -> Ran:
     """Run the program ``name`` in a guest with ``memory`` bytes at address 0.  Raises Fault where the engine fails."""
     image = images.load(name)
     finished: list[int] = []
@@ -41,10 +39,9 @@ def run(
         if event is Event.DONE:
             finished.append(min(argument, OBSERVATIONS))
         if event in (Event.DONE, Event.FAULT):
-            machine.stop()
+            machine.vcpu.kick()
 
-    with Machine(engine) as machine:
-        machine.memory.add(0, memory)
+    with Machine(engine, ram=memory, cpuid=engine.supported_cpuid()) as machine:
         machine.bus.add_ports(REPORT_PORT, 4, Report(on_event), "guest protocol")
         furnish(machine)
         machine.memory.load(image["image"], image.data)

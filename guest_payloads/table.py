@@ -50,8 +50,8 @@ class Stimulus(ctypes.LittleEndianStructure):
     """From the host: the state to enter with, and the code to run.
 
     ``code_length`` bytes of ``code`` are copied to ``code_address`` and entered at ``cs:rip`` with ``ss:rsp``,
-    ``ds`` = ``es``, ``rflags`` and all other general registers as given.  Before that the ``sets`` are applied in order;
-    they are undone in reverse order afterwards.
+    ``ds`` = ``es``, ``rflags`` and all other general registers as given.  Before that the ``sets`` are applied in
+    order; they are undone in reverse order afterwards.
     """
 
     _fields_ = (

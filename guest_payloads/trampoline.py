@@ -43,12 +43,13 @@ class Initial(NamedTuple):
     efer: Efer
 
 
+_PROTECTED = Cr0(0).but(pe=1, et=1, ne=1, wp=1)
 # fmt: off
 INITIAL = {
-    Mode.REAL16: Initial(Cr0(0).but(et=1),                              Cr4(0),            Efer(0)),
-    Mode.PROT32: Initial(Cr0(0).but(pe=1, et=1, ne=1, wp=1),            Cr4(0),            Efer(0)),
-    Mode.PAE32:  Initial(Cr0(0).but(pe=1, et=1, ne=1, wp=1, pg=1),      Cr4(0).but(pae=1), Efer(0).but(nxe=1)),
-    Mode.LONG64: Initial(Cr0(0).but(pe=1, et=1, ne=1, wp=1, pg=1),      Cr4(0).but(pae=1), Efer(0).but(nxe=1, lme=1, lma=1)),
+    Mode.REAL16: Initial(Cr0(0).but(et=1),     Cr4(0),            Efer(0)),
+    Mode.PROT32: Initial(_PROTECTED,           Cr4(0),            Efer(0)),
+    Mode.PAE32:  Initial(_PROTECTED.but(pg=1), Cr4(0).but(pae=1), Efer(0).but(nxe=1)),
+    Mode.LONG64: Initial(_PROTECTED.but(pg=1), Cr4(0).but(pae=1), Efer(0).but(nxe=1, lme=1, lma=1)),
 }
 # fmt: on
 
@@ -130,14 +131,14 @@ def _walk_once(
             answers.append(Answer())
         elif event in (Event.DONE, Event.FAULT):
             finished.append((event, argument))
-            machine.stop()
+            machine.vcpu.kick()
 
     def trace(kind: str, address: int, size: int, is_write: bool, value: int) -> None:
         if answers and not (kind == "pio" and address == REPORT_PORT):
             answers[-1].accesses.append(Access(kind, address, size, is_write, value))
 
-    with Machine(engine, irqchip=irqchip, trace=trace) as machine:
-        machine.memory.add(0, LOW_MEMORY)
+    cpuid = engine.supported_cpuid()
+    with Machine(engine, ram=LOW_MEMORY, cpuid=cpuid, irqchip=irqchip, trace=trace) as machine:
         machine.bus.add_ports(REPORT_PORT, 4, Report(on_event), "guest protocol")
         furnish(machine)
         memory = machine.memory
