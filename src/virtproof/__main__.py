@@ -2,11 +2,11 @@
 
 import sys
 
+from virtproof.cli.app import run
+
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from virtproof.cli.app import run
-
     sys.exit(run(sys.argv[1:]))
 
 

@@ -41,4 +41,5 @@ def command(ids: tuple[str, ...], areas: tuple[str, ...], as_json: bool) -> None
         return
     for line in table(("case", "mode", "rule"), ((case.id, case.mode, case.title) for case in cases)):
         click.echo(line)
-    say(f"{len(cases)} cases in {len({case.area for case in cases})} areas")
+    areas_shown = ", ".join(dict.fromkeys(case.area for case in cases))
+    say(f"cases: {len(cases)}; areas: {areas_shown}")
