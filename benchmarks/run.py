@@ -77,7 +77,7 @@ def boot(engine: KvmEngine, code: bytes, writes: int) -> Machine:
     machine.memory.load(CODE, code)
     machine.vcpu.set_special_registers(modes.real16(machine.vcpu.special_registers()))
     machine.vcpu.set_registers(Registers(rip=CODE, rdx=PORT))
-    machine.bus.add_ports(PORT, 1, Port(writes, machine.vcpu.kick), "answer", width=1)
+    machine.bus.add_ports(PORT, 1, Port(writes, machine.stop), "answer", width=1)
     return machine
 
 

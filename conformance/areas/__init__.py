@@ -1,0 +1,1 @@
+"""The cases, by area: one package per area, one file per family of rules."""

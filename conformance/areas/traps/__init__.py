@@ -1,0 +1,1 @@
+"""Trap handling: exceptions, their delivery, and the instructions that must trap."""

@@ -1,0 +1,52 @@
+"""CPU features that cases require: what the engine offers to guests, which is what they will see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from virtproof.kvm import CpuidEntry
+from virtproof.spec.x86 import cpuid, cpuid_extended
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A bit of a CPUID register, or a condition on it."""
+
+    name: str
+    leaf: int
+    subleaf: int
+    register: str
+    test: Callable[[int], bool]
+
+    def absent(self, entries: Iterable[CpuidEntry]) -> str:
+        """Empty where the engine offers the feature, else why not."""
+        for entry in entries:
+            if entry.function == self.leaf and entry.index == self.subleaf:
+                value: int = getattr(entry, self.register)
+                where = f"CPUID {self.leaf:#x}.{self.subleaf} {self.register.upper()}={value:#010x}"
+                return "" if self.test(value) else f"{where}, as the engine offers it to guests, has no {self.name}"
+        return f"the engine offers no CPUID leaf {self.leaf:#x}.{self.subleaf}, so no {self.name}"
+
+
+# fmt: off
+FEATURES = {f.name: f for f in (
+    Feature("pse",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pse),
+    Feature("pae",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pae),
+    Feature("pge",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pge),
+    Feature("pcid",       0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).pcid),
+    Feature("xsave",      0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).xsave),
+    Feature("avx",        0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).avx),
+    Feature("smep",       0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).smep),
+    Feature("smap",       0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).smap),
+    Feature("invpcid",    0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).invpcid),
+    Feature("fsgsbase",   0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).fsgsbase),
+    Feature("umip",       0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).umip),
+    Feature("pku",        0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).pku),
+    Feature("nx",         0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).nx),
+    Feature("page1gb",    0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).page1gb),
+    Feature("long mode",  0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).lm),
+    # Bit 51 of a paging entry is reserved only where physical addresses are narrower.
+    Feature("MAXPHYADDR below 52", 0x8000_0008, 0, "eax", lambda v: v & 0xFF < 52),
+)}
+# fmt: on

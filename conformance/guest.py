@@ -1,0 +1,131 @@
+"""Boots the guest of a row: for the executor, and for host scripts that want to act while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from virtproof.conformance.case import Answers, Row
+from virtproof.conformance.compare import completed, mnemonic
+from virtproof.conformance.encode import encode, resolve
+from virtproof.guest_payloads import images
+from virtproof.guest_payloads.images import Image
+from virtproof.guest_payloads.table import Observation
+from virtproof.guest_payloads.trampoline import Access, Answer, walk
+from virtproof.vmm.engine import Engine
+from virtproof.vmm.exits import Timeout
+from virtproof.vmm.machine import Machine
+
+HOST_PORT = 0x5660  # host scripts: OUT of a byte calls the host back
+
+
+class GuestStopped(Exception):
+    """A host script's guest gave no answer; the text says how it ended."""
+
+
+class Booted(NamedTuple):
+    """What came of a row's guest; ``sent`` is its serial output."""
+
+    image: Image
+    answer: Answer
+    sent: bytes
+
+
+Calls = Mapping[int, Callable[[Machine], None]]
+
+
+def boot(
+    row: Row,
+    engine: Engine,
+    *,
+    furnish: Callable[[Machine], None] = lambda machine: None,
+    calls: Calls | None = None,
+) -> Booted:
+    """Run the row's guest once.
+
+    ``furnish`` adds to the machine before it runs.  ``calls`` maps a byte to what the host does when the guest writes
+    it to ``HOST_PORT``, while the guest waits.
+    """
+    image = images.load(row.mode.value)
+    sent = bytearray()
+
+    def prepare(machine: Machine) -> None:
+        for ram in row.ram:
+            machine.memory.add(ram.address, ram.length)
+        for answers in row.answers:
+            add = machine.bus.add_ports if answers.kind == "pio" else machine.bus.add_mmio
+            add(answers.address, answers.length, _Scripted(answers), "answers")
+        if row.serial:
+            machine.add_serial(transmit=sent.append).receive(row.serial_input)
+        if calls is not None:
+            machine.bus.add_ports(HOST_PORT, 1, _HostCalls(machine, calls), "host calls")
+        furnish(machine)
+        for address, value in row.fill.items():
+            machine.memory.load(resolve(address, image), value.to_bytes(8, "little"))
+
+    answer = walk(engine, row.mode, [encode(row, image)], seconds=row.seconds, irqchip=row.irqchip, furnish=prepare)[0]
+    return Booted(image, answer, bytes(sent))
+
+
+def observe(
+    row: Row,
+    engine: Engine,
+    *,
+    furnish: Callable[[Machine], None] = lambda machine: None,
+    calls: Calls | None = None,
+) -> tuple[Observation, list[Access]]:
+    """Run a host script's guest, which must complete; return what it observed and the accesses that came out.
+
+    Raises ``GuestStopped`` where it did not complete.
+    """
+    image, answer, _ = boot(row, engine, furnish=furnish, calls=calls)
+    seen = answer.observation
+    if seen is None:
+        raise GuestStopped(how_it_ended(answer))
+    if not completed(row, image, seen):
+        raise GuestStopped(f"the guest took {mnemonic(seen.vector)} at {seen.rip:#x}, CR2 {seen.cr2:#x}")
+    host = {HOST_PORT} if calls is not None else set()
+    return seen, [a for a in answer.accesses if not (a.kind == "pio" and a.address in host)]
+
+
+def how_it_ended(answer: Answer) -> str:
+    """Why there is no observation, in words."""
+    if answer.fault is not None:
+        return f"{mnemonic(answer.fault)} outside the stimulus"
+    match answer.end:
+        case None:
+            return "the guest walked on without an observation"
+        case Timeout(seconds=limit):
+            return f"the guest gave no answer within {limit:g} s"
+        case end:
+            return str(end)
+
+
+class _Scripted:
+    """A device that answers reads with given values and takes any write."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._values: Iterator[int] = iter(answers.values)
+        self._value = 0
+
+    def read(self, offset: int, size: int) -> int:
+        self._value = next(self._values, self._value)
+        return self._value & (1 << 8 * size) - 1
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        pass
+
+
+class _HostCalls:
+    """A port by which a guest asks its host script to act."""
+
+    def __init__(self, machine: Machine, calls: Calls) -> None:
+        self._machine, self._calls = machine, calls
+
+    def read(self, offset: int, size: int) -> int:
+        return 0xFF
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        call = self._calls.get(value)
+        if call is not None:
+            call(self._machine)

@@ -1,0 +1,145 @@
+"""Payload images: built from the sources in this folder with gcc and binutils, and kept until a source changes.
+
+The wheel brings built images along, so a host under test needs no compiler; from a checkout they are made on
+first use.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtproof.guest_payloads import table
+from virtproof.spec.fault import Fault
+
+HERE = Path(__file__).parent
+BUILT = HERE / "images"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one image is made."""
+
+    source: str
+    linker_script: str
+    machine: str  # "64" or "32": gcc -m, and the linker's emulation
+    defines: tuple[str, ...] = ()
+
+
+# fmt: off
+RECIPES: Mapping[str, Recipe] = {
+    "real16":     Recipe("real16.S",     "real16.ld",     "32"),
+    "prot32":     Recipe("prot32.S",     "trampoline.ld", "32"),
+    "pae32":      Recipe("prot32.S",     "trampoline.ld", "32", ("-DPAE",)),
+    "long64":     Recipe("long64.S",     "trampoline.ld", "64"),
+}
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A flat image and its symbols (guest-physical addresses).  ``data`` is loaded at ``symbols["image"]``."""
+
+    name: str
+    data: bytes
+    symbols: Mapping[str, int]
+
+    def __getitem__(self, symbol: str) -> int:
+        return self.symbols[symbol]
+
+
+class BuildError(Fault):
+    """An image could not be built."""
+
+
+@functools.cache
+def load(name: str) -> Image:
+    """The image of that name, built first if it is absent or older than its sources.
+
+    Raises ``BuildError`` where it has to be built and cannot be.
+    """
+    stamp = _stamp(RECIPES[name])
+    for folder in (BUILT, _user_cache()):
+        image = _read(folder, name, stamp)
+        if image is not None:
+            return image
+    folder = BUILT if os.access(BUILT if BUILT.exists() else HERE, os.W_OK) else _user_cache()
+    build(name, folder)
+    image = _read(folder, name, stamp)
+    if image is None:
+        raise BuildError(
+            f"building the payload {name}", f"{folder} does not hold it afterwards", "report this as a bug"
+        )
+    return image
+
+
+def build_all(folder: Path = BUILT) -> None:
+    """Build every image into ``folder``.  Raises ``BuildError``."""
+    for name in RECIPES:
+        build(name, folder)
+
+
+def build(name: str, folder: Path) -> None:
+    """Build one image into ``folder`` as NAME.bin and NAME.json; another process may be doing the same."""
+    recipe = RECIPES[name]
+    missing = [tool for tool in ("gcc", "ld", "objcopy", "nm") if shutil.which(tool) is None]
+    if missing:
+        raise BuildError(
+            f"building the payload {name}",
+            f"no {', '.join(missing)} on this machine",
+            "install gcc and binutils (apt-get install gcc binutils), or install virtproof from a wheel",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
+        at = Path(work)
+        (at / "table.h").write_text(table.c_header())
+        obj, elf, binary, index = (str(at / f"{name}.{suffix}") for suffix in ("o", "elf", "bin", "json"))
+        emulation = {"64": "elf_x86_64", "32": "elf_i386"}[recipe.machine]
+        _run("gcc", f"-m{recipe.machine}", "-c", f"-I{work}", *recipe.defines, str(HERE / recipe.source), "-o", obj)
+        _run("ld", "-m", emulation, "-T", str(HERE / recipe.linker_script), "--build-id=none", obj, "-o", elf)
+        _run("objcopy", "-O", "binary", elf, binary)
+        symbols = {
+            fields[2]: int(fields[0], 16)
+            for fields in (line.split() for line in _run("nm", "--defined-only", elf).splitlines())
+            if len(fields) == 3
+        }
+        Path(index).write_text(json.dumps({"stamp": _stamp(recipe), "symbols": symbols}))
+        for suffix in ("bin", "json"):  # the index last: it vouches for the image
+            os.replace(at / f"{name}.{suffix}", folder / f"{name}.{suffix}")
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(" ".join(command), done.stderr.strip()[:2000], "check the compiler's message")
+    return done.stdout
+
+
+def _stamp(recipe: Recipe) -> str:
+    """What an image depends on, as a hash."""
+    digest = hashlib.sha256(repr(recipe).encode() + table.c_header().encode())
+    for file in (recipe.source, recipe.linker_script):
+        digest.update((HERE / file).read_bytes())
+    return digest.hexdigest()
+
+
+def _read(folder: Path, name: str, stamp: str) -> Image | None:
+    try:
+        index = json.loads((folder / f"{name}.json").read_text())
+        if index["stamp"] != stamp:
+            return None
+        return Image(name, (folder / f"{name}.bin").read_bytes(), index["symbols"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "virtproof" / "images"

@@ -1,0 +1,358 @@
+/* Trampoline for prot32 (protected mode without paging) and, with -DPAE, pae32 (32-bit PAE paging); rings 0 and 3.
+
+   The host enters at `entry` in flat 32-bit protected mode at ring 0; for pae32 with paging on and CR3 = pdpt.
+   The image then walks `table`, as long64.S does.  Only the low halves of the table's fields are used.
+   Selectors: 0x08 code, 0x10 data, 0x20 user code, 0x28 user data, 0x38 TSS, from 0x48 four spare descriptors.
+
+   pae32 maps memory one to one below 1 GiB, for the supervisor only except the user pages.  `window` (linear
+   1 GiB, its own PDPT entry) has a page directory and a page table of its own for stimuli. */
+
+#include "table.h"
+
+#define TSS_SELECTOR 0x38
+#define DATA 0x10
+#define USER_FIRST 0x1c         /* pages of user_code to user_data: trampoline.ld */
+#define USER_END 0x20
+#define RFLAGS_TF 0x100
+#define RFLAGS_RF 0x10000
+
+/* The stimulus's registers, from its entry at ebx; its DS and ES from eax. */
+        .macro  LOAD
+        mov     %eax, %ds
+        mov     %eax, %es
+        movl    $PHASE_RUN, phase
+        mov     STIM_GPR + 8 * 0(%ebx), %eax
+        mov     STIM_GPR + 8 * 1(%ebx), %ecx
+        mov     STIM_GPR + 8 * 2(%ebx), %edx
+        mov     STIM_GPR + 8 * 5(%ebx), %ebp
+        mov     STIM_GPR + 8 * 6(%ebx), %esi
+        mov     STIM_GPR + 8 * 7(%ebx), %edi
+        mov     STIM_GPR + 8 * 3(%ebx), %ebx
+        .endm
+
+        .code32
+        .section .text, "ax"
+        .globl  entry
+entry:  lgdt    gdtr
+        lidt    idtr
+        mov     $TSS_SELECTOR, %eax
+        ltr     %ax
+        mov     %cr0, %eax
+        mov     %eax, base_cr0
+        mov     %cr3, %eax
+        mov     %eax, base_cr3
+        mov     %cr4, %eax
+        mov     %eax, base_cr4
+        movl    $table, current
+        movl    $0, index
+
+walk:   mov     $walker_stack_top, %esp
+        cld
+        mov     index, %eax
+        cmp     count, %eax
+        je      done
+        or      $(EVENT_START << 24), %eax
+        mov     $REPORT_PORT, %edx
+        out     %eax, %dx
+
+        mov     current, %ebx
+        lea     STIM_CODE(%ebx), %esi
+        mov     STIM_CODE_ADDRESS(%ebx), %edi
+        mov     STIM_CODE_LENGTH(%ebx), %ecx
+        rep movsb
+
+        movl    $0, applied
+        movl    $PHASE_SETUP, phase
+        lea     STIM_SETS(%ebx), %esi
+        lea     OBS_OLD(%ebx), %edi
+1:      mov     applied, %eax
+        cmp     STIM_SET_COUNT(%ebx), %eax
+        je      2f
+        mov     SET_VALUE(%esi), %eax
+        mov     SET_VALUE + 4(%esi), %edx
+        call    exchange
+        mov     %eax, (%edi)
+        mov     %edx, 4(%edi)
+        incl    applied
+        add     $SET_SIZE, %esi
+        add     $8, %edi
+        jmp     1b
+2:      mov     %cr3, %eax              /* the sets may have changed page tables */
+        mov     %eax, %cr3
+
+        mov     STIM_DS(%ebx), %eax
+        testb   $3, STIM_CS(%ebx)
+        jz      3f
+        pushl   STIM_SS(%ebx)
+        pushl   STIM_GPR + 8 * 4(%ebx)
+        jmp     4f
+3:      mov     STIM_GPR + 8 * 4(%ebx), %esp    /* a return to the same level leaves the stack alone */
+        testl   $(RFLAGS_TF | RFLAGS_RF), STIM_RFLAGS(%ebx)
+        jnz     4f
+        /* Without IRET where it can be done without: a host with a broken IRET shall fail the cases about IRET,
+           not all of them. */
+        pushl   STIM_CS(%ebx)
+        pushl   STIM_RIP(%ebx)
+        pushl   STIM_RFLAGS(%ebx)
+        LOAD
+        popf
+        lret
+4:      pushl   STIM_RFLAGS(%ebx)
+        pushl   STIM_CS(%ebx)
+        pushl   STIM_RIP(%ebx)
+        LOAD
+        iret
+
+/* Write %edx:%eax to what the set at %esi names; return the old value in %edx:%eax.  Clobbers ecx, ebp. */
+exchange:
+        mov     SET_KIND(%esi), %ecx
+        mov     SET_ADDRESS(%esi), %ebp
+        jmp     *exchanges(, %ecx, 4)
+x_mem8: xchg    %al, (%ebp)
+        ret
+x_mem16:
+        xchg    %ax, (%ebp)
+        ret
+x_mem64:
+        xchg    %eax, (%ebp)
+        xchg    %edx, 4(%ebp)
+        ret
+x_cr0:  mov     %cr0, %ecx
+        mov     %eax, %cr0
+        jmp     x_old
+x_cr3:  mov     %cr3, %ecx
+        mov     %eax, %cr3
+        jmp     x_old
+x_cr4:  mov     %cr4, %ecx
+        mov     %eax, %cr4
+        jmp     x_old
+x_msr:  push    %edx
+        push    %eax
+        mov     SET_INDEX(%esi), %ecx
+        rdmsr
+        xchg    %eax, (%esp)
+        xchg    %edx, 4(%esp)
+        wrmsr
+        pop     %eax
+        pop     %edx
+        ret
+x_xcr:  push    %edx
+        push    %eax
+        mov     SET_INDEX(%esi), %ecx
+        xgetbv
+        xchg    %eax, (%esp)
+        xchg    %edx, 4(%esp)
+        xsetbv
+        pop     %eax
+        pop     %edx
+        ret
+x_dr:   mov     SET_INDEX(%esi), %ecx
+        jmp     *debug_registers(, %ecx, 4)
+        .irp    n, 0, 1, 2, 3, 6, 7
+x_dr\n: mov     %dr\n, %ecx
+        mov     %eax, %dr\n
+        jmp     x_old
+        .endr
+x_old:  mov     %ecx, %eax
+        xor     %edx, %edx
+        ret
+
+/* Every vector enters here with: vector, error code (0 where the processor pushes none), then the frame. */
+common: push    %eax
+        mov     %ss:current, %eax
+        mov     %ecx, %ss:OBS_GPR + 8 * 1(%eax)
+        mov     %edx, %ss:OBS_GPR + 8 * 2(%eax)
+        mov     %ebx, %ss:OBS_GPR + 8 * 3(%eax)
+        mov     %ebp, %ss:OBS_GPR + 8 * 5(%eax)
+        mov     %esi, %ss:OBS_GPR + 8 * 6(%eax)
+        mov     %edi, %ss:OBS_GPR + 8 * 7(%eax)
+        pushf
+        popl    %ss:OBS_HANDLER_RFLAGS(%eax)
+        mov     %eax, %ebx
+        mov     $DATA, %eax             /* a stimulus may have loaded any DS */
+        mov     %eax, %ds
+        mov     %eax, %es
+        popl    OBS_GPR(%ebx)
+        popl    OBS_VECTOR(%ebx)
+        popl    OBS_ERROR_CODE(%ebx)
+        mov     %esp, OBS_FRAME(%ebx)
+        popl    OBS_RIP(%ebx)
+        popl    OBS_CS(%ebx)
+        popl    OBS_RFLAGS(%ebx)
+        mov     %esp, OBS_GPR + 8 * 4(%ebx)
+        mov     %ss, OBS_SS(%ebx)
+        testb   $3, OBS_CS(%ebx)
+        jz      1f
+        popl    OBS_GPR + 8 * 4(%ebx)
+        popl    OBS_SS(%ebx)
+1:      mov     OBS_GPR + 8 * 4(%ebx), %eax
+        mov     %eax, OBS_RSP(%ebx)
+        mov     %cs, OBS_HANDLER_CS(%ebx)
+        mov     %ss, OBS_HANDLER_SS(%ebx)
+
+        mov     $DATA, %eax
+        mov     %eax, %ss
+        mov     $walker_stack_top, %esp
+        xor     %eax, %eax
+        mov     %eax, %fs
+        mov     %eax, %gs
+        cld
+        mov     OBS_VECTOR(%ebx), %ecx
+        mov     phase, %eax
+        test    %eax, %eax              /* PHASE_WALK: not the stimulus's doing */
+        jz      lost
+        mov     %eax, OBS_PHASE(%ebx)
+        movl    $PHASE_WALK, phase
+        cmp     $14, %ecx
+        jne     2f
+        mov     %cr2, %eax
+        mov     %eax, OBS_CR2(%ebx)
+2:      cmp     $1, %ecx
+        jne     3f
+        mov     %dr6, %eax
+        mov     %eax, OBS_DR6(%ebx)
+        xor     %eax, %eax
+        mov     %eax, %dr7
+        mov     $0xffff0ff0, %eax
+        mov     %eax, %dr6
+3:      lea     STIM_PEEKS(%ebx), %esi
+        lea     OBS_PEEKED(%ebx), %edi
+        mov     STIM_PEEK_COUNT(%ebx), %ecx
+4:      jecxz   5f
+        mov     (%esi), %ebp
+        add     $8, %esi
+        mov     (%ebp), %eax
+        stosl
+        mov     4(%ebp), %eax
+        stosl
+        dec     %ecx
+        jmp     4b
+
+5:      lgdt    gdtr
+        lidt    idtr
+        mov     %cr0, %eax
+        cmp     base_cr0, %eax
+        je      6f
+        mov     base_cr0, %eax
+        mov     %eax, %cr0
+6:      mov     %cr4, %eax
+        cmp     base_cr4, %eax
+        je      7f
+        mov     base_cr4, %eax
+        mov     %eax, %cr4
+7:      imul    $SET_SIZE, applied, %esi    /* undo in reverse */
+        lea     STIM_SETS(%ebx, %esi), %esi
+        mov     applied, %edi
+        lea     OBS_OLD(%ebx, %edi, 8), %edi
+8:      cmpl    $0, applied
+        je      9f
+        decl    applied
+        sub     $SET_SIZE, %esi
+        sub     $8, %edi
+        mov     (%edi), %eax
+        mov     4(%edi), %edx
+        call    exchange
+        jmp     8b
+9:      mov     base_cr3, %eax
+        mov     %eax, %cr3
+        movl    $1, OBS_ANSWERED(%ebx)
+        add     $ENTRY_SIZE, %ebx
+        mov     %ebx, current
+        incl    index
+        jmp     walk
+
+lost:   mov     %ecx, %eax
+        or      $(EVENT_FAULT << 24), %eax
+        jmp     last
+done:   or      $(EVENT_DONE << 24), %eax
+last:   mov     $REPORT_PORT, %edx
+        out     %eax, %dx
+1:      cli
+        hlt
+        jmp     1b
+
+        .balign 16
+stubs:  .set    v, 0
+        .rept   256
+        .balign 16
+        .if     v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30
+        .else
+        push    $0
+        .endif
+        push    $v
+        jmp     common
+        .set    v, v + 1
+        .endr
+
+        .section .data, "aw"
+        .balign 16
+        .globl  idt, gdt, tss, io_bitmap, stubs, base_cr0, base_cr4
+idt:    .set    v, 0
+        .rept   256
+        .word   stubs + 16 * v, 0x08
+        .byte   0
+        .byte   0x8e + 0x60 * (v == 3 || v == 4 || v == 0x80)
+        .word   0
+        .set    v, v + 1
+        .endr
+idt_end:
+        .balign 16
+gdt:    .quad   0
+        .quad   0x00cf9b000000ffff      /* 08 code */
+        .quad   0x00cf93000000ffff      /* 10 data */
+        .quad   0x00cf9b000000ffff      /* 18 code */
+        .quad   0x00cffb000000ffff      /* 20 user code */
+        .quad   0x00cff3000000ffff      /* 28 user data */
+        .quad   0x00cffb000000ffff      /* 30 user code */
+        .word   tss_end - tss - 1, tss  /* 38 TSS */
+        .byte   0, 0x89, 0, 0
+        .quad   0                       /* 40 the long64 TSS's upper half: kept empty, so that selectors agree */
+        .quad   0, 0, 0, 0              /* 48 spare */
+gdt_end:
+gdtr:   .word   gdt_end - gdt - 1
+        .long   gdt
+idtr:   .word   idt_end - idt - 1
+        .long   idt
+        .balign 16
+tss:    .long   0, rsp0_top, DATA
+        .fill   22, 4, 0
+        .word   0, io_bitmap - tss
+io_bitmap:
+        .fill   8193, 1, 0xff
+tss_end:
+        .balign 4
+exchanges:
+        .long   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr
+debug_registers:
+        .long   x_dr0, x_dr1, x_dr2, x_dr3, lost, lost, x_dr6, x_dr7
+        .globl  count
+current:        .long 0
+base_cr0:       .long 0
+base_cr3:       .long 0
+base_cr4:       .long 0
+index:          .long 0
+count:          .long 0                 /* of entries in the table: written by the host */
+phase:          .long 0
+applied:        .long 0
+
+#ifdef PAE
+        .section .pages, "aw"
+        .globl  pdpt, pd, pt, window_pd, window_pt
+pd:     .long   pt + 7, 0
+        .set    p, 1
+        .rept   511
+        .quad   (p << 21) | 0x83
+        .set    p, p + 1
+        .endr
+pt:     .set    p, 0
+        .rept   512
+        .quad   (p << 12) | 3 | 4 * (p >= USER_FIRST && p < USER_END)
+        .set    p, p + 1
+        .endr
+window_pd:
+        .long   window_pt + 7, 0
+        .fill   511, 8, 0
+window_pt:
+        .fill   512, 8, 0
+pdpt:   .long   pd + 1, 0, window_pd + 1, 0, 0, 0, 0, 0
+#endif
