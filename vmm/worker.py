@@ -1,9 +1,9 @@
 """Worker processes: what an abort of a library or a stuck ioctl costs is one guest, never the run.
 
 A worker is forked, so it shares the descriptors that its parent had open then, /dev/kvm among them, and it may run any
-callable without being able to import it.  It dies with its parent (prctl PR_SET_PDEATHSIG).  What it answers is taken
-as plain values only, data classes and enumerations among them: a worker that a guest has broken into cannot make its
-parent call a function.
+callable without being able to import it.  It dies with the thread that forked it (prctl PR_SET_PDEATHSIG).  What it
+answers is taken as plain values only, data classes and enumerations among them: a worker that a guest has broken into
+cannot make its parent call a function.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -144,8 +145,8 @@ class WorkerPool(Generic[T, R]):
             if worker not in busy:
                 return worker
         # Ctrl-C must neither lose the new process, nor be raised in it on its way to _serve.
-        with _ctrl_c_held_back() as mask:
-            worker = _Worker(self._target, [other.channel for other in self._workers], mask)
+        with _ctrl_c_held_back():
+            worker = _Worker(self._target, [other.channel for other in self._workers])
             self._workers.append(worker)
         return worker
 
@@ -164,9 +165,7 @@ class WorkerPool(Generic[T, R]):
 class _Worker:
     """The parent's end of one worker process."""
 
-    def __init__(
-        self, target: Callable[[Any], Any], siblings: list[socket.socket], mask: set[signal.Signals | int]
-    ) -> None:
+    def __init__(self, target: Callable[[Any], Any], siblings: list[socket.socket]) -> None:
         self.channel, theirs = socket.socketpair()
         self._received = bytearray()
         self.dead = False
@@ -180,7 +179,7 @@ class _Worker:
             theirs.close()
             raise Fault("start a worker process", str(err.strerror), "raise ulimit -u, or use fewer workers") from err
         if self.pid == 0:
-            _serve(theirs, target, parent, [self.channel, *siblings], mask)
+            _serve(theirs, target, parent, [self.channel, *siblings])
         theirs.close()
 
     def send(self, item: object, seconds: float) -> None:
@@ -255,28 +254,33 @@ class _Values(pickle.Unpickler):
 
 
 @contextmanager
-def _ctrl_c_held_back() -> Iterator[set[signal.Signals | int]]:
-    """Let SIGINT wait until the block ends; yields the signal mask that was there before."""
-    mask: set[signal.Signals | int] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let SIGINT wait until the block ends.
+
+    By a handler, not by the signal mask: Python's handlers run in the main thread whichever thread took the signal.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived = []
+    signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
     try:
-        yield mask
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, previous)
+        if arrived:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _serve(
-    channel: socket.socket,
-    target: Callable[[Any], Any],
-    parent: int,
-    inherited: Iterable[socket.socket],
-    mask: set[signal.Signals | int],
+    channel: socket.socket, target: Callable[[Any], Any], parent: int, inherited: Iterable[socket.socket]
 ) -> NoReturn:
     """The worker's life.  It never returns into the parent's code, nor runs the parent's exit handlers."""
     status = 1
     try:
         _die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent decides
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for other in inherited:
             other.close()
         with channel, channel.makefile("rb") as requests:
@@ -320,7 +324,10 @@ def _ready(workers: Iterable[_Worker], deadline: float) -> list[_Worker]:
 
 
 def _reaped(pid: int) -> bool:
-    return os.waitpid(pid, os.WNOHANG)[0] != 0
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
 
 
 def _signal_name(number: int) -> str:
