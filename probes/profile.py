@@ -135,9 +135,7 @@ def load_profile(name_or_path: str) -> Profile:
     document = _Document(path, SCHEMA)
     known = (FOLDER / "deviations.toml").read_bytes() if (FOLDER / "deviations.toml").exists() else b""
     document.check(PROFILE)
-    requirements = tuple(
-        _requirement(document, number, row) for number, row in enumerate(document.rows("requirement"))
-    )
+    requirements = tuple(_requirement(document, number, row) for number, row in enumerate(document.rows("requirement")))
     document.unique("requirement", [one.id for one in requirements])
     return Profile(
         name=document.table["name"],
@@ -306,7 +304,10 @@ def _requirement(document: _Document, number: int, row: dict[str, Any]) -> Requi
         refuse("fact", f"there is no fact {row['fact']!r}{_nearest(row['fact'], facts)}")
     conditions = [key for key in ("equals", "one_of", "at_least") if key in row]
     if ("fact" in row) != (len(conditions) == 1):
-        refuse(conditions[0] if conditions else "fact", "a fact needs exactly one of equals, one_of, at_least; nothing else has one")
+        refuse(
+            conditions[0] if conditions else "fact",
+            "a fact needs exactly one of equals, one_of, at_least; nothing else has one",
+        )
     for name in row.get("claims", ()):
         if name not in claims:
             refuse("claims", f"there is no claim {name!r}{_nearest(name, claims)}")
@@ -315,7 +316,8 @@ def _requirement(document: _Document, number: int, row: dict[str, Any]) -> Requi
             refuse("layers", f"there is no layer {name!r}{_nearest(name, LAYERS)}")
     if "cause" in row and row["cause"] not in CAUSES:
         refuse("cause", f"there is no cause {row['cause']!r}{_nearest(row['cause'], CAUSES)}")
-    return Requirement(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return Requirement(**fields)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -378,7 +380,14 @@ WAIVERS: dict[str, Callable[[object, str], None]] = {
 DEVIATIONS: dict[str, Callable[[object, str], None]] = {
     **HEADER,
     "deviation": _Rows(
-        {"id": ID, "cases": PATTERNS, "backend": shape.text(64), "kernel": shape.text(64), "reason": LINE, "cite": LINES},
+        {
+            "id": ID,
+            "cases": PATTERNS,
+            "backend": shape.text(64),
+            "kernel": shape.text(64),
+            "reason": LINE,
+            "cite": LINES,
+        },
         {},
     ),
 }

@@ -116,7 +116,9 @@ def loads(data: bytes | str) -> Snapshot:
     try:
         document = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise Fault("read a snapshot", f"not a JSON document: {error}", "collect it again: virtproof collect") from error
+        raise Fault(
+            "read a snapshot", f"not a JSON document: {error}", "collect it again: virtproof collect"
+        ) from error
     return checked(document)
 
 

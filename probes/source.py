@@ -26,7 +26,8 @@ def cpuid(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
 
     def read(snapshot: Snapshot) -> Read:
         seen = [
-            Seen(_take(leaf_[column], field), f"{leaf_[column]:#010x}", cpus) for leaf_, cpus in snapshot.cpuid(leaf, sub)
+            Seen(_take(leaf_[column], field), f"{leaf_[column]:#010x}", cpus)
+            for leaf_, cpus in snapshot.cpuid(leaf, sub)
         ]
         if len(seen) == 1 and seen[0].cpus == snapshot["cpus"]:
             return tuple(seen)

@@ -90,7 +90,9 @@ def _svm_firmware(inquiry: Inquiry) -> Step:
 def _reported(inquiry: Inquiry, name: str, what: str, clears_since: tuple[int, int]) -> Step:
     """The firmware's setting, as far as the kernel gives it away."""
     if inquiry.yes(f"{name}.log_off"):
-        return Step(Layer.NO, "firmware-off-reported", {"what": what, "detail": inquiry.answers[f"{name}.log_off"].seen[0].raw})
+        return Step(
+            Layer.NO, "firmware-off-reported", {"what": what, "detail": inquiry.answers[f"{name}.log_off"].seen[0].raw}
+        )
     clears = inquiry.kernel_at_least(*clears_since)
     if inquiry.yes(f"{name}.flag") and clears:
         return YES

@@ -31,7 +31,11 @@ def uniform_features(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
     read = sum(len(parse(cpus)) for _, cpus in snapshot.cpuid(0))
     if not read:
         return Unknown(snapshot.obstacle("cpuid") or "CPUID was not read")
-    differ = [f"CPUID {leaf:#x} {name.upper()}" for leaf, sub, name, mask in LEAVES if not _same(snapshot, leaf, sub, name, mask)]
+    differ = [
+        f"CPUID {leaf:#x} {name.upper()}"
+        for leaf, sub, name, mask in LEAVES
+        if not _same(snapshot, leaf, sub, name, mask)
+    ]
     differ += [f"MSR {index:#x}" for index in MSRS if len(snapshot.msr(index)) > 1]
     if differ:
         return (Seen(False, ", ".join(differ)),)
