@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from virtproof.conformance.case import Case
 from virtproof.conformance.execute import execute, result_of
@@ -14,7 +14,7 @@ from virtproof.vmm.worker import WorkerDied, WorkerPool, WorkerTimedOut
 GRACE = 10.0  # seconds beyond a guest's own limit, which the watchdog enforces, before the worker is killed
 
 
-def run_cases(cases: Iterable[Case], *, engine: str, workers: int) -> Iterator[CaseResult]:
+def run_cases(cases: Iterable[Case], *, engine: str, workers: int) -> Generator[CaseResult, None, None]:
     """Execute ``cases`` and yield their results in order of completion.
 
     Closing the iterator ends the workers.  Raises ``KvmUnavailable`` where /dev/kvm cannot be used.

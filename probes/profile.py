@@ -5,7 +5,6 @@ docs/profiles.md describes all three.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import tomllib
@@ -321,6 +320,8 @@ def _requirement(document: _Document, number: int, row: dict[str, Any]) -> Requi
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 -- needed where something is wrong
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 

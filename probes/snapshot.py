@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from typing import Any, NoReturn
 
 from virtproof.probes import shape
@@ -144,6 +143,8 @@ def dumps(snapshot: Snapshot) -> str:
 
 def save(snapshot: Snapshot, path: str) -> None:
     """Write a snapshot, whole or not at all.  Raises ``Fault``."""
+    import tempfile  # noqa: PLC0415 -- costs 10 ms, and most commands save nothing
+
     folder = os.path.dirname(os.path.abspath(path))
     temporary = ""
     try:
