@@ -10,7 +10,7 @@ import os
 from typing import Any, NoReturn
 
 from virtproof.probes import shape
-from virtproof.probes.cpus import MAX_CPUS, parse
+from virtproof.probes.cpus import MAX_CPUS, join, parse
 from virtproof.spec.fault import Fault
 
 SCHEMA = "virtproof.snapshot/1"
@@ -29,6 +29,19 @@ class Snapshot(dict[str, Any]):
         """What CPUID gave for a leaf: (EAX, EBX, ECX, EDX) and the CPUs; empty where no CPU has it or was read."""
         values = self._section("cpuid").get("values", {}).get(f"{leaf:08x}.{sub:02x}", {})
         return [(registers(text), cpus) for text, cpus in values.items()]
+
+    def register(self, leaf: int, sub: int, column: int) -> list[tuple[int, str]]:
+        """One register of a CPUID leaf (0 EAX .. 3 EDX): each distinct value and the CPUs.
+
+        Other registers of the leaf may hold an APIC id, so that every CPU has a leaf of its own.
+        """
+        pairs = self.cpuid(leaf, sub)
+        if len(pairs) <= 1:
+            return [(values[column], cpus) for values, cpus in pairs]
+        merged: dict[int, list[str]] = {}
+        for values, cpus in pairs:
+            merged.setdefault(values[column], []).append(cpus)
+        return [(value, join(lists)) for value, lists in merged.items()]
 
     def msr(self, index: int) -> list[tuple[int, str]]:
         """What RDMSR gave, and the CPUs; empty where the MSR was not read."""

@@ -144,7 +144,10 @@ class Machine:
 
         @contextmanager
         def cpuid(cpu: int) -> Iterator[object]:
-            leaves = self.odd.get(cpu, (self.leaves, {}))[0]
+            leaves = dict(self.odd.get(cpu, (self.leaves, {}))[0])
+            if (1, 0) in leaves:  # every CPU has an APIC id of its own
+                a, b, c, d = leaves[1, 0]
+                leaves[1, 0] = (a, b & 0xFF_FFFF | (cpu & 0xFF) << 24, c, d)
             yield lambda leaf, sub: leaves.get((leaf, sub), (0, 0, 0, 0))
 
         @contextmanager
@@ -210,7 +213,7 @@ def amd(tmp_path: Path) -> Machine:
 @pytest.fixture
 def hosts():  # type: ignore[no-untyped-def]
     """The names of this module that tests need, which importlib mode does not let them import."""
-    import types  # noqa: PLC0415
+    import types
 
     return types.SimpleNamespace(
         Machine=Machine, FakeKvm=FakeKvm, INTEL=INTEL, INTEL_MSRS=INTEL_MSRS, AMD=AMD, AMD_MSRS=AMD_MSRS,

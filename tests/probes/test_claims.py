@@ -8,7 +8,7 @@ from virtproof.kvm import KvmUnavailable
 from virtproof.probes.ask import ask
 from virtproof.probes.causes import CAUSES
 from virtproof.probes.claims import claims
-from virtproof.probes.snapshot import Snapshot
+from virtproof.probes.snapshot import Snapshot, dumps
 from virtproof.results import ClaimResult, Layer
 
 YES, NO, UNKNOWN, NA = Layer.YES, Layer.NO, Layer.UNKNOWN, Layer.NOT_APPLICABLE
@@ -192,6 +192,15 @@ def test_a_software_backend_is_no_hardware_virtualization(amd, hosts):
     assert layers(found["svm"])[:3] == (YES, YES, NO)
     assert found["svm"].cause == found["npt"].cause == "software-backend"
     assert found["kvm"].cause is None
+
+
+def test_equal_cpus_are_one_line_of_evidence_for_all(intel):
+    intel.cpus = 256
+    intel.cpuinfo("vmx ept", "ept")
+    snapshot = intel.collect()
+    (seen,) = ask(snapshot)["vmx.cpuid"].seen
+    assert (seen.value, seen.raw, seen.cpus) == (True, "0x7ffefbff", "0-255")
+    assert len(dumps(snapshot)) < 1 << 20
 
 
 def test_one_odd_cpu_is_found(intel, hosts):
