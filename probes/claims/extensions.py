@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from virtproof.probes.claims.access import backend_step, open_step
 from virtproof.probes.claims.claim import ABSENT, NOT_ASKED, YES, Inquiry, Step, Steps
 from virtproof.results import Layer
@@ -57,6 +59,8 @@ def nested(inquiry: Inquiry) -> Steps:
 def _extension(inquiry: Inquiry, silicon: Step, firmware: Step, module: str) -> Steps:
     kernel = backend_step(inquiry, module)
     functional = open_step(inquiry) if kernel.layer is Layer.YES else NOT_ASKED
+    if functional.cause == "kvm-no-permission":  # says something about the user, nothing about the processor
+        functional = replace(functional, layer=Layer.UNKNOWN)
     if kernel.layer is Layer.YES and functional.layer is Layer.YES and firmware.layer is Layer.UNKNOWN:
         firmware = YES  # KVM could not have turned the extension on otherwise
     if silicon.layer is Layer.UNKNOWN and not silicon.definite and functional.layer is Layer.YES:

@@ -166,14 +166,21 @@ def test_a_parameter_that_is_off_because_the_silicon_has_none(intel, hosts):
     assert found["unrestricted_guest"].cause == "not-in-silicon"
 
 
-def test_no_permission_names_the_group(intel):
+@pytest.mark.parametrize(("changes", "advice"), [
+    ({"mode": "0660", "group": "kvm", "in_group": False}, "usermod -aG kvm"),
+    ({"mode": "0660", "group": "kvm", "in_group": True}, "in the group kvm already"),
+    ({"mode": "0600", "group": "root", "in_group": False}, "chgrp kvm"),
+])  # fmt: skip
+def test_no_permission_names_the_group(intel, changes, advice):
     intel.kvm = KvmUnavailable("kvm-no-permission", "open /dev/kvm", "permission denied", "")
-    (intel.root / "dev/kvm").chmod(0o660)
-    kvm = claimed(intel.collect())["kvm"]
-    assert (kvm.kernel, kvm.functional, kvm.cause) == (YES, NO, "kvm-no-permission")
-    assert "group root" in kvm.cause_text
-    assert "0660" in kvm.cause_text
-    assert kvm.remedy == "join-group"
+    snapshot = intel.collect()
+    snapshot["nodes"]["values"]["/dev/kvm"].update(changes, access="")
+    found = claimed(snapshot)
+    kvm = found["kvm"]
+    assert (kvm.kernel, kvm.functional, kvm.cause, kvm.remedy) == (YES, NO, "kvm-no-permission", "join-group")
+    assert f"mode {changes['mode']}, owner root, group {changes['group']}" in kvm.cause_text
+    assert advice in kvm.remedy_text
+    assert (found["vmx"].functional, found["vmx"].cause) == (UNKNOWN, None)
 
 
 def test_another_hypervisor_holds_the_extensions(intel, hosts):
