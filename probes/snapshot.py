@@ -183,8 +183,14 @@ def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return table
 
 
+def _some(text: str) -> None:
+    if not parse(text):
+        raise Fault("read a CPU list", "no CPU at all")
+
+
 HEX = "[0-9a-f]"
 CPU_LIST = shape.parsed_by(parse, limit=65536)
+SOME_CPUS = shape.parsed_by(_some, limit=65536)
 SHORT, PATH = shape.text(1024), shape.text(512, r"/[^\0]*")
 MSR_INDEX = shape.text(10, f"0x{HEX}{{1,8}}")
 U64 = shape.text(18, f"0x{HEX}{{1,16}}")
@@ -235,7 +241,7 @@ DOCUMENT = shape.record(
         "schema": shape.text(64),
         "tool": shape.text(64),
         "taken": shape.text(32, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"),
-        "cpus": CPU_LIST,
+        "cpus": SOME_CPUS,
     },
     {
         "cpuid": shape.record(
