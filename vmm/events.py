@@ -108,6 +108,16 @@ class EventLoop:
             with suppress(OSError):  # the kernel forgets a descriptor when it is closed
                 self._epoll.unregister(fd)
 
+    @property
+    def reading(self) -> bool:
+        """Is any descriptor waited for?"""
+        return bool(self._readers)
+
+    @property
+    def waiting(self) -> bool:
+        """Is any timer or descriptor waited for?"""
+        return bool(self._readers) or self.next_deadline() is not None
+
     def next_deadline(self) -> int | None:
         """When the next timer is due, in the clock's nanoseconds; None without timers."""
         while self._heap and not self._heap[0][2].pending:

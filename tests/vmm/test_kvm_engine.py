@@ -128,7 +128,7 @@ def test_an_internal_error_is_shown_with_its_disassembly(engine: KvmEngine) -> N
 def test_a_device_stops_the_guest_with_its_access_completed(engine: KvmEngine) -> None:
     class Stop(Recorder):
         def read(self, offset: int, size: int) -> int:
-            guest.vcpu.kick()
+            guest.stop()
             return 0x77
 
     with machine(engine, modes.real16, b"\xec" + HLT, registers=Registers(rdx=PORT)) as guest:  # in %dx, %al
@@ -142,7 +142,7 @@ def test_a_device_stops_the_guest_with_its_access_completed(engine: KvmEngine) -
 def test_a_kick_before_the_run_is_not_lost(engine: KvmEngine) -> None:
     with machine(engine, modes.real16, LOOP) as guest:
         guest.vcpu.kick()
-        assert guest.run(SECONDS) == exits.Interrupted()
+        assert guest.vcpu.run(guest.bus) == exits.Interrupted()
 
 
 def test_another_thread_stops_the_guest(engine: KvmEngine) -> None:
@@ -154,7 +154,7 @@ def test_another_thread_stops_the_guest(engine: KvmEngine) -> None:
                 running.set()
 
         with_device(guest, Started())
-        kicker = threading.Thread(target=lambda: (running.wait(SECONDS), guest.vcpu.kick()))
+        kicker = threading.Thread(target=lambda: (running.wait(SECONDS), guest.stop()))
         kicker.start()
         assert guest.run(SECONDS) == exits.Interrupted()
         kicker.join()

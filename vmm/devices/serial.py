@@ -19,6 +19,7 @@ CONNECTED = Msr(0).but(cts=1, dsr=1, dcd=1)
 class Serial:
     """Eight byte-wide ports, one interrupt line, one output; ``after`` is that of an event loop.
 
+    >>> from virtproof.vmm.events import EventLoop
     >>> out, loop = bytearray(), EventLoop()
     >>> com1 = Serial(transmit=out.append, interrupt=lambda level: None, after=loop.after)
     >>> com1.write(uart.DATA, 1, ord("A")); bytes(out)
@@ -93,6 +94,8 @@ class Serial:
     def _source(self) -> InterruptId:
         """The most urgent enabled interrupt."""
         ier = self._ier
+        if not ier:  # the common case of polled output, and the fields below are not free
+            return InterruptId.NONE
         if ier.elsi and self._overrun:
             return InterruptId.LINE_STATUS
         if ier.erbfi and len(self._received) >= uart.TRIGGER_LEVELS[self._fcr.trigger]:

@@ -81,6 +81,13 @@ class KvmEngine:
     def backend(self) -> Backend:
         return identify_backend()
 
+    def supported_cpuid(self) -> tuple[CpuidEntry, ...]:
+        return self._supported_cpuid
+
+    @cached_property
+    def _supported_cpuid(self) -> tuple[CpuidEntry, ...]:
+        return self.kvm.supported_cpuid()
+
     def create_vm(self) -> KvmVm:
         return KvmVm(self.kvm.create_vm(), self.kvm.vcpu_mmap_size)
 

@@ -115,6 +115,7 @@ def test_reading_an_empty_receiver_changes_nothing(com: Line) -> None:
 
 def test_without_fifos_a_second_byte_overwrites_the_first(com: Line) -> None:
     com.uart.receive(b"ab")
+    assert com.loop.next_deadline() is None
     assert com.inb(LSR) == 0x63
     assert com.inb(LSR) == 0x61
     assert com.inb(DATA) == ord("b")
@@ -210,10 +211,10 @@ def test_fifo_bits_are_not_taken_without_enable(com: Line) -> None:
 
 def test_loop_back_of_data(com: Line) -> None:
     com.outb(MCR, LOOP)
+    assert com.uart.room == 0
     com.outb(DATA, 0x77)
     assert com.sent == b""
     com.uart.receive(b"from outside")
-    assert com.uart.room == 0
     assert com.inb(DATA) == 0x77
     assert com.inb(LSR) == 0x60
 
