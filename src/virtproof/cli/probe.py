@@ -33,7 +33,7 @@ def command(snapshot: str | None, as_json: bool) -> None:
       virtproof probe --snapshot host17.json
     """
     from virtproof.probes.ask import ask, fact_answers
-    from virtproof.probes.claims import claims
+    from virtproof.probes.claims.catalogue import claims
     from virtproof.probes.collect import collect
 
     answers = ask(inputs.recorded(snapshot).snapshot if snapshot else collect())

@@ -40,11 +40,16 @@ def make_run(
     not_proven: Sequence[str] = (),
 ) -> tuple[Run, Evidence]:
     """Judge, and say what the judgement rests on.  An interrupted run has no verdict but that."""
-    from virtproof.conformance.catalogue import cases_sha256
+    from virtproof.conformance.catalogue import all_cases, cases_sha256
     from virtproof.probes.ask import ask, fact_answers
     from virtproof.probes.judge import judge
+    from virtproof.probes.proofs import ProofTable
 
-    judgement = judge(snapshot, results, profile, waivers, today=started.at.date())
+    proofs = ProofTable(
+        proves={case.id: case.proves for case in all_cases() if case.proves},
+        discriminating=frozenset(case.id for case in all_cases() if case.discriminates),
+    )
+    judgement = judge(snapshot, results, profile, waivers, today=started.at.date(), proofs=proofs)
     run = Run(
         version=__version__,
         started=started.at.isoformat(timespec="seconds"),
