@@ -52,9 +52,12 @@ def digest(run: Run) -> Digest:
     findings = tuple(sorted(run.findings, key=_attention))
     in_the_way: list[Finding | ClaimResult] = [finding for finding in findings if finding.standing in OPEN]
     in_the_way += [claim for claim in run.claims if claim.cause]
+    actions = [item.remedy_text for item in in_the_way if item.remedy_text]
+    if not run.complete:
+        actions.append("Run virtproof check again and let it finish.")
     return Digest(
         causes=_causes(in_the_way),
-        actions=tuple(dict.fromkeys(item.remedy_text for item in in_the_way if item.remedy_text)),
+        actions=tuple(dict.fromkeys(actions)),
         findings=findings,
         verdicts=_verdicts(run),
     )

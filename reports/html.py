@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from virtproof.reports.digest import digest
@@ -20,10 +21,11 @@ from virtproof.results import CaseResult, Evidence, FactAnswer, Proof, Run, Stan
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# Characters of evidence lines that one report shows; failing cases take theirs first.  It keeps 5,000 cases
-# below 3 MB.  What does not fit is named, with the place where it is.
-EVIDENCE_BUDGET = 300_000
-EVIDENCE_PER_CASE = 16_000
+# Characters of evidence lines that one report shows, of failing and of other cases: they keep 5,000 cases below
+# 3 MB.  The report names the place where the rest is.
+FAILING_BUDGET = 600_000
+QUIET_BUDGET = 100_000
+CASE_BUDGET = 16_000
 
 # How a word is shown.  Each tone has a colour and a sign of its own; the word itself always stands beside them.
 TONES = {
@@ -59,7 +61,7 @@ def render_html(run: Run, evidence: Evidence | None = None) -> str:
         evidence=evidence,
         first=digest(run),
         areas=_areas(run, cases),
-        shown=_within_budget(cases),
+        shown=_shown(cases),
         references={cite: number for number, cite in enumerate(_cited(cases), 1)},
         known_cases={case.id for case in cases},
         met=sum(finding.standing is Standing.MET for finding in run.findings),
@@ -124,21 +126,22 @@ def _cited(cases: Iterable[CaseResult]) -> Iterable[str]:
     return dict.fromkeys(cite for case in cases for cite in case.cite)
 
 
-def _within_budget(cases: Iterable[CaseResult]) -> dict[str, tuple[str, ...]]:
+def _shown(cases: Iterable[CaseResult]) -> dict[str, tuple[str, ...]]:
     """The evidence lines to show of each case, by its id."""
-    left = EVIDENCE_BUDGET
+    left = {True: FAILING_BUDGET, False: QUIET_BUDGET}
     shown: dict[str, tuple[str, ...]] = {}
-    for case in sorted(cases, key=lambda case: case.verdict not in FAILING):
-        allowed = min(left, EVIDENCE_PER_CASE)
-        lines: list[str] = []
-        for line in case.evidence:
-            if len(line) > allowed:
-                break
-            allowed -= len(line)
-            left -= len(line)
-            lines.append(line)
-        shown[case.id] = tuple(lines)
+    for case in cases:
+        failing = case.verdict in FAILING
+        lines = _within(case.evidence, min(left[failing], CASE_BUDGET))
+        left[failing] -= sum(map(len, lines))
+        shown[case.id] = lines
     return shown
+
+
+def _within(lines: tuple[str, ...], budget: int) -> tuple[str, ...]:
+    """The first ``lines`` that have no more than ``budget`` characters together."""
+    lengths = accumulate(map(len, lines))
+    return tuple(line for line, length in zip(lines, lengths, strict=True) if length <= budget)
 
 
 def _tone(word: str) -> str:

@@ -11,6 +11,7 @@ from virtproof.results import CaseResult, Run, Standing, Verdict
 
 FAILING_SHOWN = 20  # cases; the HTML report has them all
 LINE_LIMIT = 400  # characters of one host text: a terminal is no place for a dump
+AREA_LIMIT = 30
 
 
 def render_text(run: Run, *, width: int = 100, files: Sequence[str] = ()) -> str:
@@ -20,7 +21,7 @@ def render_text(run: Run, *, width: int = 100, files: Sequence[str] = ()) -> str
 
 
 def _report(run: Run, first: Digest, width: int, files: Sequence[str]) -> Iterator[str]:
-    yield f"{run.outcome.upper()}  profile {run.profile}"
+    yield f"{run.outcome.upper()}  profile {_on_one_line(run.profile, LINE_LIMIT)}"
     yield from _wrapped(run.summary, width)
     yield from _wrapped(
         " · ".join(filter(None, (run.host.system, run.host.cpu, run.host.bios, run.host.kernel))), width
@@ -57,12 +58,13 @@ def _counts(run: Run, first: Digest) -> Iterator[str]:
     if not run.counts:
         yield "Cases: none was run"
         return
-    rows = [(name, counts) for name, counts in run.counts.items()] + [("all", first.verdicts)]
-    column = max(len(_shortened(name, 30)) for name, _ in rows)
+    rows = [(_on_one_line(name, AREA_LIMIT), counts) for name, counts in run.counts.items()]
+    rows.append(("all", first.verdicts))
+    column = max(len(name) for name, _ in rows)
     yield ""
     yield f"{'Cases':{column + 2}}" + "".join(f"{verdict:>7}" for verdict in Verdict)
     for name, counts in rows:
-        yield f"  {_shortened(name, 30):{column}}" + "".join(f"{counts.get(verdict, 0):>7}" for verdict in Verdict)
+        yield f"  {name:{column}}" + "".join(f"{counts.get(verdict, 0):>7}" for verdict in Verdict)
 
 
 def _failing(cases: Sequence[CaseResult], width: int) -> Iterator[str]:
@@ -70,7 +72,7 @@ def _failing(cases: Sequence[CaseResult], width: int) -> Iterator[str]:
         yield ""
         yield "Failing cases"
     for case in cases[:FAILING_SHOWN]:
-        yield from _wrapped(f"{case.id}  {case.title}", width, f"  {case.verdict:<6} ")
+        yield from _wrapped(f"{case.id}: {case.title}", width, f"  {case.verdict:<6} ")
         if case.reason:
             yield from _wrapped(case.reason, width, " " * 9)
         for check in case.checks:
@@ -84,7 +86,7 @@ def _failing(cases: Sequence[CaseResult], width: int) -> Iterator[str]:
 
 def _wrapped(text: str, width: int, lead: str = "") -> list[str]:
     return textwrap.wrap(
-        _shortened(text, LINE_LIMIT),
+        _on_one_line(text, LINE_LIMIT),
         width,
         initial_indent=lead,
         subsequent_indent=" " * len(lead),
@@ -93,5 +95,7 @@ def _wrapped(text: str, width: int, lead: str = "") -> list[str]:
     )
 
 
-def _shortened(text: str, limit: int) -> str:
+def _on_one_line(text: str, limit: int) -> str:
+    """No line break of a host may start a line that looks like ours."""
+    text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

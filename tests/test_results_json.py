@@ -6,8 +6,10 @@ import errno
 import gzip
 import json
 import os
+import re
+import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +192,16 @@ def test_damaged_evidence_is_refused() -> None:
 
 def test_evidence_that_inflates_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results_json, "EVIDENCE_LIMIT", 1 << 20)
+    bomb = gzip.compress(bytes(64 << 20))
 
-    with pytest.raises(Fault, match="larger than 1 MiB"):
-        load_evidence(gzip.compress(bytes(64 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Fault, match="larger than 1 MiB"):
+            load_evidence(bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -265,3 +274,15 @@ def test_a_folder_where_the_file_belongs(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="remove the directory of that name"):
         write_atomically(tmp_path / "run.json", b"new")
     assert os.listdir(tmp_path) == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Run, Host, Backend, Finding, ClaimResult, CaseResult, Check, Evidence, FactAnswer],
+    ids=lambda k: k.__name__,
+)
+def test_the_documentation_has_every_member_in_order(kind: Any) -> None:
+    text = (Path(__file__).parents[1] / "docs/run.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", text.partition(f"\n## {kind.__name__}\n")[2], flags=re.MULTILINE)[0]
+    rows = re.findall(r"^\| (`[^|]*`) \|", section, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == [field.name for field in fields(kind)]

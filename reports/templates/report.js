@@ -17,8 +17,7 @@
   const cases = [...document.querySelectorAll("details.case")].map((e) => ({
     e, verdict: e.dataset.v, text: e.firstElementChild.textContent.toLowerCase(),
   }));
-  const groups = [...document.querySelectorAll("details.group")];
-  const areas = [...document.querySelectorAll(".area")];
+  const groups = [...document.querySelectorAll("details.area, details.group")];
 
   const apply = () => {
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -30,7 +29,7 @@
       c.e.hidden = !match;
       shown += match;
     }
-    for (const e of [...groups, ...areas]) e.hidden = active && !e.querySelector("details.case:not([hidden])");
+    for (const g of groups) g.hidden = active && !g.querySelector("details.case:not([hidden])");
     if (wanted.length) for (const g of groups) g.open = true;
     status.value = active ? `${shown} of ${cases.length} cases` : `${cases.length} cases`;
   };

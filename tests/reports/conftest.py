@@ -412,12 +412,33 @@ def hostile() -> tuple[Run, Evidence]:
     return run, replace(evidence, facts=facts, cases=(*evidence.cases, case))
 
 
+def bare() -> tuple[Run, Evidence]:
+    """As little as a run can say, and numbers that make no sense."""
+    case = replace(FAIL, id="", area="", title="", mode="", cite=(), reason="", checks=(), evidence=(), seconds=-1e308)
+    run, evidence = made_run(
+        [case],
+        version="",
+        started="",
+        seconds=1e308,
+        outcome=Outcome.ERROR,
+        summary="",
+        host=Host(),
+        backend=Backend(engine="", name="", software=None),
+        profile="",
+        findings=(finding("", "", Standing.UNKNOWN, severity="", evidence=(), cite=()),),
+        claims=(claim("", "", cause="", proof_reason="", evidence=(), proof_cases=(), cite=()),),
+        counts={"": {"pass": -3, "fail": 1 << 63}, "none": {}},
+    )
+    return run, replace(evidence, facts=(FactAnswer(id="", meaning=""),))
+
+
 RUNS = {
     "healthy": healthy,
     "firmware off": firmware_off,
     "software backend": software_backend,
     "interrupted": interrupted,
     "hostile": hostile,
+    "bare": bare,
 }
 
 

@@ -8,6 +8,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from virtproof import reports
 from virtproof.reports.html import render_html
-from virtproof.results import Evidence, Run
+from virtproof.results import Evidence, Run, Verdict
 
 VOID = {"meta", "input", "br", "wbr", "link", "img"}
 Pair = tuple[Run, Evidence]
@@ -86,6 +87,9 @@ def test_tables_and_controls_have_names(page: Page) -> None:
     assert all("scope" in attrs for attrs in page.all("th"))
     assert all(attrs.get("role") == "region" and attrs["tabindex"] == "0" for _, attrs in page.elements
                if attrs.get("class") == "scroll")  # fmt: skip
+    names = [attrs.get("aria-label") or attrs["aria-labelledby"] for attrs in page.all("section", "nav", "form")]
+    names += [attrs["aria-label"] for _, attrs in page.elements if attrs.get("role") == "region"]
+    assert len(set(names)) == len(names), "landmarks are told apart by their names"
     for number, (tag, _) in enumerate(page.elements):
         if tag == "input":
             assert page.elements[number - 1][0] == "label"
@@ -180,10 +184,14 @@ def test_five_thousand_cases_stay_small(big_run: Pair) -> None:
 
 
 def test_evidence_beyond_the_budget_is_named(runs: dict[str, Pair], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("virtproof.reports.html.EVIDENCE_BUDGET", 700)
-    html = render_html(*runs["software backend"])
-    assert "KVM_INTERNAL_ERROR_EMULATION" in html, "failing cases come first"
-    assert "3 lines more in evidence.json.gz" in html
+    run, evidence = runs["software backend"]
+    crash = next(case for case in evidence.cases if case.verdict is Verdict.CRASH)
+    monkeypatch.setattr("virtproof.reports.html.FAILING_BUDGET", len("".join(crash.evidence[:2])))
+    html = render_html(run, replace(evidence, cases=(crash,)))
+
+    assert crash.evidence[1] in html
+    assert crash.evidence[2] not in html
+    assert f"{len(crash.evidence) - 2} lines more in evidence.json.gz" in html
 
 
 def contrast(one: str, other: str) -> float:

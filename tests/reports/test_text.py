@@ -29,7 +29,7 @@ def test_cases_and_mismatches(runs: dict[str, Pair]) -> None:
     assert "! Guest results describe an emulator (kvm_pvm); hardware claims stay unproven." in text
     assert "  traps            20      0      1      0      0\n" in text
     assert "  all              54      1      1      1      1\n" in text
-    assert "  fail   page.ad.dirty_on_write.pae32  The first write sets A and D in the leaf entry\n" in text
+    assert "  fail   page.ad.dirty_on_write.pae32: The first write sets A and D in the leaf entry\n" in text
     assert "         PTE.D: expected 1, observed 0\n" in text
 
 
@@ -55,7 +55,13 @@ def test_lines_fit(runs: dict[str, Pair], width: int) -> None:
 
 def test_hostile_text_cannot_drive_the_terminal(runs: dict[str, Pair]) -> None:
     run, _ = runs["hostile"]
-    text = render_text(replace(run, counts={"\x1b[2J\n": {"pass": 1}}))
+    text = render_text(replace(run, profile="x\nCOMPLIANT", counts={"\x1b[2J\nCOMPLIANT": {"pass": 1}}))
 
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202e]", text)
+    assert not re.search("^ *COMPLIANT", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) < 1000
+
+
+def test_every_run_has_a_text(any_run: Pair) -> None:
+    run, _ = any_run
+    assert render_text(run).startswith(run.outcome.upper())
