@@ -47,7 +47,7 @@ def command(snapshot: str | None, as_json: bool) -> None:
         }
         click.echo(json.dumps(document, indent=1))
         return
-    for line in table(("fact", "value", "meaning"), ((f.id, words(f), f.meaning) for f in facts)):
+    for line in table(("fact", "meaning", "value"), ((f.id, f.meaning, words(f)) for f in facts)):
         click.echo(line)
     say()
     header = ("claim", "silicon", "firmware", "kernel", "functional", "what stands in the way")
