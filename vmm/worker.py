@@ -141,13 +141,18 @@ class WorkerPool(Generic[T, R]):
         for worker in self._workers:
             if worker not in busy:
                 return worker
-        worker = _Worker(self._target, [other.channel for other in self._workers])
-        self._workers.append(worker)
+        # With ctrl-C held back: it must neither lose the new process, nor be raised in it on its way to _serve.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            worker = _Worker(self._target, [other.channel for other in self._workers], mask)
+            self._workers.append(worker)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return worker
 
     def _drop(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
         self._bury(worker)
+        self._workers.remove(worker)  # last: what ctrl-C interrupts here, close does again
 
     def _bury(self, worker: _Worker) -> None:
         worker.kill()
@@ -159,7 +164,9 @@ class WorkerPool(Generic[T, R]):
 class _Worker:
     """The parent's end of one worker process."""
 
-    def __init__(self, target: Callable[[Any], Any], siblings: list[socket.socket]) -> None:
+    def __init__(
+        self, target: Callable[[Any], Any], siblings: list[socket.socket], mask: set[signal.Signals | int]
+    ) -> None:
         self.channel, theirs = socket.socketpair()
         self._received = bytearray()
         self.dead = False
@@ -173,7 +180,7 @@ class _Worker:
             theirs.close()
             raise Fault("start a worker process", str(err.strerror), "raise ulimit -u, or use fewer workers") from err
         if self.pid == 0:
-            _serve(theirs, target, parent, [self.channel, *siblings])
+            _serve(theirs, target, parent, [self.channel, *siblings], mask)
         theirs.close()
 
     def send(self, item: object, seconds: float) -> None:
@@ -216,7 +223,10 @@ class _Worker:
         """Wait for a worker that was killed; False if it is stuck in the kernel."""
         until = time.monotonic() + seconds
         while not self.dead:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has reaped it
+                pid, status = self.pid, 0
             if pid:
                 self.dead, self._status = True, status
             elif time.monotonic() > until:
@@ -254,13 +264,18 @@ def _member(kind: Any, name: str) -> Enum:
 
 
 def _serve(
-    channel: socket.socket, target: Callable[[Any], Any], parent: int, inherited: Iterable[socket.socket]
+    channel: socket.socket,
+    target: Callable[[Any], Any],
+    parent: int,
+    inherited: Iterable[socket.socket],
+    mask: set[signal.Signals | int],
 ) -> NoReturn:
     """The worker's life.  It never returns into the parent's code, nor runs the parent's exit handlers."""
     status = 1
     try:
         _die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent decides
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for other in inherited:
             other.close()
         with channel, channel.makefile("rb") as requests:

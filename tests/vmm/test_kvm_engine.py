@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vmm.guests import CODE, SECONDS, Recorder, long64, machine
+from tests.vmm.guests import CODE, SECONDS, Enter, Recorder, long64, machine
 from virtproof.kvm import KvmError
 from virtproof.vmm import exits, modes
 from virtproof.vmm.engines.kvm import KvmEngine
@@ -31,10 +31,10 @@ def with_device(guest: Machine, device: Recorder) -> Machine:
 
 
 @pytest.mark.parametrize("enter", [modes.real16, modes.prot32, long64], ids=["real16", "prot32", "long64"])
-def test_a_guest_talks_through_a_port_and_halts(engine: KvmEngine, enter: object) -> None:
+def test_a_guest_talks_through_a_port_and_halts(engine: KvmEngine, enter: Enter) -> None:
     device = Recorder(0x5A)
     # out %al, %dx; in %dx, %al; out %al, %dx; hlt
-    with machine(engine, enter, b"\xee\xec\xee" + HLT, registers=Registers(rax=0x42, rdx=PORT)) as guest:  # type: ignore[arg-type]
+    with machine(engine, enter, b"\xee\xec\xee" + HLT, registers=Registers(rax=0x42, rdx=PORT)) as guest:
         with_device(guest, device)
         assert guest.run(SECONDS) == exits.Halt()
         assert guest.vcpu.registers().rip == CODE + 4
@@ -154,7 +154,12 @@ def test_another_thread_stops_the_guest(engine: KvmEngine) -> None:
                 running.set()
 
         with_device(guest, Started())
-        kicker = threading.Thread(target=lambda: (running.wait(SECONDS), guest.stop()))
+
+        def kick_when_running() -> None:
+            running.wait(SECONDS)
+            guest.stop()
+
+        kicker = threading.Thread(target=kick_when_running)
         kicker.start()
         assert guest.run(SECONDS) == exits.Interrupted()
         kicker.join()
@@ -256,7 +261,6 @@ ODD_SIZE = 0x135_7000  # a mapping of this size is nobody else's
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
     """Fail if a descriptor, a mapping of guest memory or a kvm_run page outlives the test."""
-    Machine  # noqa: B018 -- imported before the count
     before = set(os.listdir("/proc/self/fd"))
     yield
     assert set(os.listdir("/proc/self/fd")) == before

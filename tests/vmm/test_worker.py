@@ -107,7 +107,7 @@ def test_a_dead_worker_costs_its_item_only(item: str, how: str) -> None:
 
 def test_a_worker_killed_from_outside_costs_its_item_only() -> None:
     with WorkerPool(work, 1) as pool:
-        (_, pid), *_ = pool.map(["pid"], SECONDS)
+        pid: Any = dict(pool.map(["pid"], SECONDS))["pid"]
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert dict(pool.map([1], SECONDS)) == {1: WorkerDied("was killed by SIGKILL")}

@@ -167,9 +167,10 @@ class KvmVcpu:
             os.close(fd)
             raise
         self._bytes = memoryview(self._shared)
-        self._halves = self._bytes.cast("H")
+        halves = self._bytes.cast("H")
         self._words = self._bytes.cast("I")
         self._quads = self._bytes.cast("Q")
+        self._views = {1: self._bytes, 2: halves, 4: self._words}  # by size of a port access
         self._thread = 0  # that is in ``run``; 0: none
         self._lock = threading.Lock()
 
@@ -183,7 +184,7 @@ class KvmVcpu:
         with self._lock:
             if self.fd < 0:
                 return
-            for view in (self._halves, self._words, self._quads, self._bytes):
+            for view in (*self._views.values(), self._quads):
                 view.release()
             self._shared.close()
             os.close(self.fd)
@@ -208,10 +209,10 @@ class KvmVcpu:
 
     def _run(self, bus: Accesses) -> exits.Exit:
         fd, words, quads = self.fd, self._words, self._quads
-        enter = fcntl.ioctl
+        enter, pio_in, pio_out = fcntl.ioctl, bus.pio_in, bus.pio_out
         while True:
             try:
-                enter(fd, _RUN, 0)
+                enter(fd, _RUN)  # without the 0: fcntl.ioctl tries two other types before it takes a number
             except InterruptedError:
                 if not self._bytes[_IMMEDIATE_EXIT]:
                     continue  # another signal than ours; Python has run its handler
@@ -221,16 +222,20 @@ class KvmVcpu:
                 raise KvmError(Ioctl.RUN, err.errno or 0) from err
             reason = words[_EXIT_REASON_32]
             if reason == _IO:
-                # struct kvm_run.io: direction and size, port, count, data_offset
-                shape, count, at = words[_UNION_32], words[_UNION_32 + 1], quads[_UNION_64 + 1]
-                size, port = shape >> 8 & 0xFF, shape >> 16
-                view = self._bytes if size == 1 else self._halves if size == 2 else words
+                # struct kvm_run.io: direction and size, port and count in one word, then data_offset
+                shape, at = quads[_UNION_64], quads[_UNION_64 + 1]
+                size, port, count = shape >> 8 & 0xFF, shape >> 16 & 0xFFFF, shape >> 32
+                view = self._views[size]
+                first = at // size
                 if shape & 0xFF == _OUT:
-                    for index in range(at // size, at // size + count):
-                        bus.pio_out(port, size, view[index])
+                    if count == 1:
+                        pio_out(port, size, view[first])
+                    else:
+                        for index in range(first, first + count):
+                            pio_out(port, size, view[index])
                 else:
-                    for index in range(at // size, at // size + count):
-                        view[index] = bus.pio_in(port, size)
+                    for index in range(first, first + count):
+                        view[index] = pio_in(port, size)
             elif reason == _MMIO:
                 # struct kvm_run.mmio: phys_addr, data, len, is_write
                 address, length = quads[_UNION_64], words[_UNION_32 + 4]
