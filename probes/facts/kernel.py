@@ -68,6 +68,7 @@ NODES = (
     Fact("kvm.mode",         node("/dev/kvm", "mode"),                                  "mode of /dev/kvm",                              API),
     Fact("kvm.owner",        node("/dev/kvm", "owner"),                                 "owner of /dev/kvm",                             API),
     Fact("kvm.group",        node("/dev/kvm", "group"),                                 "group of /dev/kvm",                             API),
+    Fact("kvm.in_group",     node("/dev/kvm", "in_group"),                              "this user is in the group of /dev/kvm",         API),
     Fact("kvm.backend",      derived("/sys/module", backend_name),                      "the module behind /dev/kvm",                    MODULE,    ("KE-006",)),
     Fact("kvm.software",     derived("/sys/module", backend_software),                  "KVM runs guests in software",                   MODULE,    ("KE-006",)),
     Fact("kvm.obstacle",     derived("open /dev/kvm", kvm_obstacle),                    "what stands in the way of opening /dev/kvm",    API),

@@ -1,7 +1,7 @@
 """The processor itself: who made it, what it has, and what lies below it."""
 
-from virtproof.probes.facts.identity import hypervisor_name, processor_name, signature_text, vendor_string
 from virtproof.probes.fact import Fact
+from virtproof.probes.facts.identity import hypervisor_name, processor_name, signature_text, vendor_string
 from virtproof.probes.source import cpuid, cpuinfo, derived, flag, msr, offered
 from virtproof.spec.cite import apm, linux, sdm
 from virtproof.spec.x86.cpuid import Leaf1Ecx, Leaf7Ebx, Leaf7Ecx, Leaf7Edx

@@ -46,7 +46,7 @@ def make_run(
     from virtproof.probes.proofs import ProofTable
 
     proofs = ProofTable(
-        proves={case.id: case.proves for case in all_cases() if case.proves},
+        proves={case.id: case.proves for case in all_cases()},
         discriminating=frozenset(case.id for case in all_cases() if case.discriminates),
     )
     judgement = judge(snapshot, results, profile, waivers, today=started.at.date(), proofs=proofs)
