@@ -21,7 +21,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from types import TracebackType
@@ -88,12 +88,13 @@ class WorkerPool(Generic[T, R]):
 
     def close(self) -> None:
         """Kill and reap every worker."""
-        for worker in self._workers:
-            worker.kill()
-        for worker in self._workers:
-            self._bury(worker)
-        self._workers.clear()
-        self._undead = [pid for pid in self._undead if not _reaped(pid)]
+        with _ctrl_c_held_back():
+            for worker in self._workers:
+                worker.kill()
+            for worker in self._workers:
+                self._bury(worker)
+            self._workers.clear()
+            self._undead = [pid for pid in self._undead if not _reaped(pid)]
 
     def map(self, items: Iterable[T], seconds: float) -> Iterator[tuple[T, R | WorkerDied | WorkerTimedOut]]:
         """Yield each item with what ``target`` made of it, in order of completion.
@@ -132,27 +133,26 @@ class WorkerPool(Generic[T, R]):
                 while done:
                     yield done.popleft()
         finally:
-            for worker in busy:
-                worker.kill()
-            for worker in busy:
-                self._drop(worker)
+            with _ctrl_c_held_back():
+                for worker in busy:
+                    worker.kill()
+                for worker in busy:
+                    self._drop(worker)
 
     def _idle(self, busy: dict[_Worker, tuple[T, float]]) -> _Worker:
         for worker in self._workers:
             if worker not in busy:
                 return worker
-        # With ctrl-C held back: it must neither lose the new process, nor be raised in it on its way to _serve.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        # Ctrl-C must neither lose the new process, nor be raised in it on its way to _serve.
+        with _ctrl_c_held_back() as mask:
             worker = _Worker(self._target, [other.channel for other in self._workers], mask)
             self._workers.append(worker)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return worker
 
     def _drop(self, worker: _Worker) -> None:
-        self._bury(worker)
-        self._workers.remove(worker)  # last: what ctrl-C interrupts here, close does again
+        with _ctrl_c_held_back():
+            self._bury(worker)
+            self._workers.remove(worker)
 
     def _bury(self, worker: _Worker) -> None:
         worker.kill()
@@ -261,6 +261,16 @@ def _member(kind: Any, name: str) -> Enum:
     if isinstance(kind, type) and issubclass(kind, Enum) and name in kind.__members__:
         return kind.__members__[name]
     raise pickle.UnpicklingError(f"{kind!r} has no member {name!r}")
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[set[signal.Signals | int]]:
+    """Let SIGINT wait until the block ends; yields the signal mask that was there before."""
+    mask: set[signal.Signals | int] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _serve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def work(item: Any) -> Any:
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "abort":
+            faulthandler.disable()  # pytest has it print a stack
             os.abort()
         case "exit":
             os._exit(7)
