@@ -74,7 +74,7 @@ CASES = (
     row("priv.insb.cpl3.long64",         "INS at CPL 3, IOPL 0",   LONG64, Insn("6c", "insb byte ptr [rdi], dx"),      faults(Vector.GP, 0, accesses=(), memory={At("user_data"): 0}), regs={"rdx": 0x80, "rdi": At("user_data")}),
     row("priv.rdtsc_tsd.cpl3.long64",    "RDTSC at CPL 3, TSD = 1", LONG64, RDTSC,                                      sets=(TSC_DENIED,)),
     row("priv.rdtsc_tsd0.cpl3.long64",   "RDTSC runs at CPL 3 with TSD = 0",               LONG64, TSC_RUNS, RUNNING),
-    row("priv.rdtsc_tsd_again.cpl3.long64", "RDTSC runs at CPL 3 after TSD was cleared",   LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED, cr4())),
+    row("priv.rdtsc_tsd0.again.cpl3.long64","RDTSC runs at CPL 3 after TSD was cleared",   LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED, cr4())),
     row("priv.rdtsc_tsd.cpl0.long64",    "RDTSC runs at CPL 0 with TSD = 1",               LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED,), ring=0),
 
     row("priv.lgdt.cpl3.prot32",         "LGDT at CPL 3",          PROT32, Insn("0f 01 13", "lgdt [ebx]"),             regs=USER),
