@@ -22,7 +22,7 @@ row = family(
 
 MOV_DS, MOV_SS = Insn("8e d8", "mov ds, eax"), Insn("8e d0", "mov ss, eax")
 LTR, LLDT = Insn("0f 00 d8", "ltr ax"), Insn("0f 00 d0", "lldt ax")
-JMP_FAR = Insn("ff 2b", "ljmp [rbx]")
+JMP_FAR = Insn("ff 2b", "jmp ptr [rbx]")
 LOAD = Insn("48 8b 03", "mov rax, qword ptr [rbx]")
 LOAD_RBP = Insn("48 8b 45 00", "mov rax, qword ptr [rbp]")
 LOAD_RSP = Insn("48 8b 04 24", "mov rax, qword ptr [rsp]")

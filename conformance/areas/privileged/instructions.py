@@ -5,7 +5,7 @@ all that can be wrong.  Nothing may reach the monitor.  CLI, STI, IN and OUT are
 CR4.TSD is clear.
 """
 
-from virtproof.conformance.case import At, Insn, completes, cr0, cr4, family, faults, mem8, msr
+from virtproof.conformance.case import At, Insn, completes, cr0, cr4, family, faults, mem8, mem64, msr
 from virtproof.guest_payloads.trampoline import INITIAL, Mode
 from virtproof.spec.cite import apm, sdm
 from virtproof.spec.x86.control import Cr0, Cr4, Efer
@@ -71,10 +71,10 @@ CASES = (
     row("priv.sti.cpl3.long64",          "STI at CPL 3, IOPL 0",   LONG64, Insn("fb", "sti")),
     row("priv.in_al.cpl3.long64",        "IN at CPL 3, IOPL 0",    LONG64, Insn("e4 80", "in al, 0x80")),
     row("priv.out_dx.cpl3.long64",       "OUT at CPL 3, IOPL 0",   LONG64, Insn("ee", "out dx, al"),                   regs={"rdx": 0x80}),
-    row("priv.insb.cpl3.long64",         "INS at CPL 3, IOPL 0",   LONG64, Insn("6c", "insb byte ptr [rdi], dx"),      faults(Vector.GP, 0, accesses=(), memory={At("user_data"): 0}), regs={"rdx": 0x80, "rdi": At("user_data")}),
+    row("priv.insb.cpl3.long64",         "INS at CPL 3, IOPL 0",   LONG64, Insn("6c", "insb byte ptr [rdi], dx"),      faults(Vector.GP, 0, accesses=(), memory={At("user_data"): 7}), regs={"rdx": 0x80, "rdi": At("user_data")}, sets=(mem64(At("user_data"), 7),)),
     row("priv.rdtsc_tsd.cpl3.long64",    "RDTSC at CPL 3, TSD = 1", LONG64, RDTSC,                                      sets=(TSC_DENIED,)),
     row("priv.rdtsc_tsd0.cpl3.long64",   "RDTSC runs at CPL 3 with TSD = 0",               LONG64, TSC_RUNS, RUNNING),
-    row("priv.rdtsc_tsd_again.cpl3.long64", "RDTSC runs at CPL 3 after TSD was cleared",   LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED, cr4())),
+    row("priv.rdtsc_tsd0.again.cpl3.long64","RDTSC runs at CPL 3 after TSD was cleared",   LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED, cr4())),
     row("priv.rdtsc_tsd.cpl0.long64",    "RDTSC runs at CPL 0 with TSD = 1",               LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED,), ring=0),
 
     row("priv.lgdt.cpl3.prot32",         "LGDT at CPL 3",          PROT32, Insn("0f 01 13", "lgdt [ebx]"),             regs=USER),

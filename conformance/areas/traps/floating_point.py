@@ -32,6 +32,7 @@ SSE, SSE_XM = Cr4.osfxsr.mask, Cr4.osfxsr.mask | Cr4.osxmmexcpt.mask
 
 # x87: 1 / 0 with the zero-divide error unmasked (FCW bit 2), then an instruction that waits for nothing, then FWAIT.
 X87_DIVIDES = (
+    Insn("db e3", "fninit"),
     Insn("d9 2b", "fldcw word ptr [rbx]"),
     FLD1,
     Insn("d9 ee", "fldz"),

@@ -9,7 +9,7 @@ An instruction is at most 15 bytes long; a longer one raises #GP(0), also where 
 Hypervisors meet these encodings in their instruction emulators, which decode what the processor would have refused.
 """
 
-from virtproof.conformance.case import At, Insn, completes, family, faults
+from virtproof.conformance.case import At, Insn, completes, family, faults, mem64
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, sdm
 from virtproof.spec.x86.exception import Vector
@@ -46,7 +46,7 @@ CASES = (
     row("trap.ud.ud1.long64",             "UD1 raises #UD",                             LONG64, UD1),
     row("trap.ud.lock_reg.long64",        "LOCK ADD to a register raises #UD",          LONG64, LOCK_REG),
     row("trap.ud.lock_nop.long64",        "LOCK NOP raises #UD",                        LONG64, LOCK_NOP),
-    row("trap.ud.lock_mov.long64",        "LOCK MOV raises #UD and stores nothing",     LONG64, LOCK_MOV, faults(Vector.UD, memory={At("kernel_data"): 0}), regs=IN_MEMORY),
+    row("trap.ud.lock_mov.long64",        "LOCK MOV raises #UD and stores nothing",     LONG64, LOCK_MOV, faults(Vector.UD, memory={At("kernel_data"): 7}), regs=IN_MEMORY, sets=(mem64(At("kernel_data"), 7),)),
     row("trap.ud.mov_cs.long64",          "MOV to CS raises #UD",                       LONG64, MOV_CS),
     row("trap.ud.mov_cr1.long64",         "MOV from CR1 raises #UD",                    LONG64, MOV_CR1),
     row("trap.ud.lea_reg.long64",         "LEA of a register raises #UD",               LONG64, LEA_REG),
