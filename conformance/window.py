@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from virtproof.conformance.case import At, Expect, Insn, Set, Value, completes, faults, mem64
+from virtproof.conformance.case import At, Expect, Insn, Set, Value, completes, faults, mem16, mem64
+from virtproof.guest_payloads.table import SetKind
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.paging import Entry64, Page1G, Page2M, Page4K, Table64
@@ -17,6 +18,7 @@ from virtproof.spec.x86.paging import Entry64, Page1G, Page2M, Page4K, Table64
 WINDOW = 1 << 39  # in 64-bit mode
 BASE = {Mode.LONG64: WINDOW, Mode.PAE32: 1 << 30}
 
+KERNEL_CODE_HIGH = 1  # bits 31:16 of the symbol kernel_code, which no value can compute: trampoline.ld
 FRAME = At("frame")  # four pages of memory to be mapped in the window
 
 # One touch of the window's first page in 64-bit mode, at a byte that neither the page nor a cache line begins with.
@@ -35,13 +37,21 @@ def granted(touch: Insn) -> Expect:
     return completes(memory={CELL: NEW if touch is WRITE else OLD})
 
 
-def refused(touch: Insn, code: int, *, ring: int = 0) -> Expect:
+def refused(touch: Insn, code: int, *, ring: int = 0, va: Value = VA) -> Expect:
     """#PF with this error code and the exact address in CR2; nothing has moved but the stack of FETCH."""
     kept = {CELL: OLD}
     if touch is not FETCH:
-        return faults(Vector.PF, code, cr2=VA, memory=kept)
+        return faults(Vector.PF, code, cr2=va, memory=kept)
     pushed = At("user_stack_top" if ring == 3 else "kernel_stack_top", -8)
-    return faults(Vector.PF, code, cr2=VA, rip=VA, regs={"rsp": pushed}, memory=kept)
+    return faults(Vector.PF, code, cr2=va, rip=va, regs={"rsp": pushed}, memory=kept)
+
+
+PF_GATE = At("idt", 16 * Vector.PF)
+
+
+def caught_by(offset: int) -> tuple[Set, ...]:
+    """Send page faults to this offset of the row's own code, for stimuli that go on behind a fault (ring 0)."""
+    return Set(SetKind.MEM16, PF_GATE, At("kernel_code", offset)), mem16(PF_GATE + 6, KERNEL_CODE_HIGH)
 
 
 def pte(n: int = 0) -> At:
