@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from functools import partial
 from typing import NamedTuple
 
-from virtproof.conformance.case import Answers, Row
+from virtproof.conformance.case import Answers, Case, HostScript, Row
 from virtproof.conformance.compare import compare, completed, mnemonic
 from virtproof.conformance.encode import encode, resolve
 from virtproof.guest_payloads import images
@@ -106,6 +108,13 @@ def check(
     if seen.phase != Phase.RUN:
         raise GuestStopped(f"the set-up was refused: {mnemonic(seen.vector)} at {seen.rip:#x}")
     return compare(row, image, seen, _without_host_calls(answer, calls))
+
+
+def hosted(row: Row, *, furnish: Callable[[Machine], None] = lambda machine: None, calls: Calls | None = None) -> Case:
+    """The case whose guest is ``row``, and in which the host acts by ``furnish`` and ``calls``."""
+    script = partial(check, row, furnish=furnish, calls=calls)
+    said = {field.name: getattr(row, field.name) for field in fields(Case)}
+    return HostScript(script=script, **said)
 
 
 def _without_host_calls(answer: Answer, calls: Calls | None) -> list[Access]:
