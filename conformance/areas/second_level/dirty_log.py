@@ -92,7 +92,9 @@ def logs(
     regs = {"rax": READ_LOG, "rdx": HOST_PORT, "rbx": AT, **regs}
     guest = row(id, title, LONG64, code, completes(keeps=False), regs=regs, seconds=10.0)
     script = partial(_script, guest, furnish, want)
-    return HostScript(id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority, seconds=10.0)
+    return HostScript(
+        id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority, seconds=10.0
+    )
 
 
 # fmt: off
