@@ -82,7 +82,7 @@ def _recycled(engine: Engine) -> Iterable[Check]:
 # fmt: off
 CASES: tuple[Case, ...] = (
     _edge("iso.cross_end",    "A store over the end of a slot writes only inside",   AT + PAGE - 4, 0,               LOW << 32, _written(4, AT + PAGE, HIGH)),
-    _edge("iso.cross_start",  "A store over the start of a slot writes only inside", AT - 4,        HIGH,            0,         _written(4, AT - 4, LOW)),
+    _edge("iso.cross_end.start",  "A store over the start of a slot writes only inside", AT - 4,        HIGH,            0,         _written(4, AT - 4, LOW)),
     _edge("iso.past_end",     "A store behind a slot does not reach memory",         AT + PAGE,     0,               0,         _written(8, AT + PAGE, NEW)),
     _edge("iso.before_start", "A store before a slot does not reach memory",         AT - 8,        0,               0,         _written(8, AT - 8, NEW)),
     Program(id="iso.fresh_zero", title="Fresh guest memory is zero", area="isolation", mode=LONG64, cite=CITE,
