@@ -6,7 +6,9 @@ import functools
 import hashlib
 import importlib
 import pkgutil
+from pathlib import Path
 
+from virtproof import conformance, guest_payloads
 from virtproof.conformance import areas
 from virtproof.conformance.case import Case
 
@@ -38,8 +40,11 @@ def by_id() -> dict[str, Case]:
 
 @functools.cache
 def cases_sha256() -> str:
-    """A hash over all case tables, by which runs of different versions can be told apart."""
+    """A hash over everything that decides what a case asks and judges: the sources of cases and payloads."""
     digest = hashlib.sha256()
-    for case in all_cases():
-        digest.update(repr(case).encode())
+    for package in (conformance, guest_payloads):
+        root = Path(package.__path__[0])
+        for file in sorted(root.rglob("*")):
+            if file.suffix in (".py", ".S", ".c", ".inc", ".ld"):
+                digest.update(f"{package.__name__}/{file.relative_to(root)}\n".encode() + file.read_bytes())
     return digest.hexdigest()

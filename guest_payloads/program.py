@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.trampoline import Furnish, Mode, start_state
-from virtproof.spec.guest_protocol import REPORT_PORT, Event
-from virtproof.vmm.devices.report import Report
+from virtproof.spec.guest_protocol import REPORT_PORT, REPORT_PORTS, Event
+from virtproof.vmm.devices.report import ReportPort
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.exits import Exit, Timeout
 from virtproof.vmm.machine import Machine
@@ -39,10 +39,10 @@ def run(engine: Engine, name: str, *, memory: int, seconds: float, furnish: Furn
         if event is Event.DONE:
             finished.append(min(argument, OBSERVATIONS))
         if event in (Event.DONE, Event.FAULT):
-            machine.vcpu.kick()
+            machine.stop()
 
     with Machine(engine, ram=memory, cpuid=engine.supported_cpuid()) as machine:
-        machine.bus.add_ports(REPORT_PORT, 4, Report(on_event), "guest protocol")
+        machine.bus.add_ports(REPORT_PORT, REPORT_PORTS, ReportPort(on_event), "guest protocol")
         furnish(machine)
         machine.memory.load(image["image"], image.data)
         machine.vcpu.set_special_registers(start_state(Mode.LONG64, image, machine.vcpu.special_registers()))

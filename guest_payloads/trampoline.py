@@ -14,10 +14,10 @@ from typing import NamedTuple
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.images import Image
 from virtproof.guest_payloads.table import CAPACITY, Entry, Observation
-from virtproof.spec.guest_protocol import REPORT_PORT, Event
+from virtproof.spec.guest_protocol import REPORT_PORT, REPORT_PORTS, Event
 from virtproof.spec.x86.control import Cr0, Cr4, Efer
 from virtproof.vmm import modes
-from virtproof.vmm.devices.report import Report
+from virtproof.vmm.devices.report import ReportPort
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.exits import Exit, Timeout
 from virtproof.vmm.machine import Machine
@@ -131,7 +131,7 @@ def _walk_once(
             answers.append(Answer())
         elif event in (Event.DONE, Event.FAULT):
             finished.append((event, argument))
-            machine.vcpu.kick()
+            machine.stop()
 
     def trace(kind: str, address: int, size: int, is_write: bool, value: int) -> None:
         if answers and not (kind == "pio" and address == REPORT_PORT):
@@ -139,7 +139,7 @@ def _walk_once(
 
     cpuid = engine.supported_cpuid()
     with Machine(engine, ram=LOW_MEMORY, cpuid=cpuid, irqchip=irqchip, trace=trace) as machine:
-        machine.bus.add_ports(REPORT_PORT, 4, Report(on_event), "guest protocol")
+        machine.bus.add_ports(REPORT_PORT, REPORT_PORTS, ReportPort(on_event), "guest protocol")
         furnish(machine)
         memory = machine.memory
         memory.load(image["image"], image.data)

@@ -1,20 +1,32 @@
-"""How a payload guest talks to the host: docs/guest-protocol.md.
+"""How a payload speaks to virtproof: four ports, and a version.  Everything larger lies in the shared page.
 
-A 32-bit OUT to ``REPORT_PORT`` is one event: the event number in bits 31:24, its argument in bits 23:0.
-A 32-bit IN from it gives ``VERSION``.
+A doubleword written to ``REPORT_PORT`` is one event: its number in bits 31:24, its argument in bits 23:0.  A read of
+any size gives the bytes of ``VERSION`` there.
 """
 
 from enum import IntEnum
 
+from virtproof.spec.bits import Bits, bits
+
+REPORT_PORT = 0x5650  # "VP"
+REPORT_PORTS = 4
 VERSION = 1
-REPORT_PORT = 0x5650
 
 
 class Event(IntEnum):
-    """What a guest may say."""
+    """What a guest reports; the comment says what the argument is."""
 
-    START = 1  # argument: index of the stimulus that begins
-    END = 2  # argument: index of the stimulus that ended
-    DONE = 3  # argument: how many stimuli (of a program: observations) are complete
-    FAULT = 4  # argument: vector of an exception that no stimulus caused
-    MESSAGE = 5  # argument: length in bytes; the text is in the shared page
+    START = 1  # number of the stimulus that begins
+    END = 2  # number of the stimulus that ended
+    DONE = 3  # how many stimuli were carried out
+    FAULT = 4  # vector that nobody expected
+    MESSAGE = 5  # length of the text in the shared page, in bytes
+
+
+# fmt: off
+class Report(Bits, width=32):
+    """The doubleword of one event."""
+
+    argument = bits(23, 0)
+    event    = bits(31, 24)
+# fmt: on

@@ -69,7 +69,7 @@ LIKELY: dict[tuple[Ioctl | None, int], tuple[str, str]] = {
     (Ioctl.CREATE_VM, errno.EBUSY):               ("another hypervisor holds the processor's virtualization extensions",
                                                    "stop it (VirtualBox, VMware, Xen) or unload its kernel module"),
     (Ioctl.CREATE_VM, errno.EIO):                 ("the processor refused to enable its virtualization extensions",
-                                                   "enable VT-x or AMD-V in the firmware set-up; see dmesg | grep -i kvm"),
+                                                   "enable VT-x or AMD-V in the firmware set-up; see dmesg"),
     (Ioctl.SET_USER_MEMORY_REGION, errno.EEXIST): ("the slot overlaps another slot",
                                                    "place it elsewhere, or delete the other slot first"),
     (Ioctl.SET_USER_MEMORY_REGION, errno.EINVAL): ("address or size not a multiple of 4096, slot number too high, or a "
@@ -94,7 +94,7 @@ LIKELY: dict[tuple[Ioctl | None, int], tuple[str, str]] = {
     (None, errno.EMFILE):                         ("this process has too many open files", "raise ulimit -n"),
     (None, errno.ENFILE):                         ("the system has too many open files", "raise fs.file-max"),
     (None, errno.ENOTTY):                         ("this kernel does not know this ioctl", "use a newer kernel"),
-    (None, errno.EIO):                            ("KVM has marked the VM as broken (KVM_BUG)", "see the kernel log (dmesg)"),
+    (None, errno.EIO):                            ("KVM has marked the VM as broken", "see the kernel log (dmesg)"),
     (None, errno.EPERM):                          ("not permitted here", "check the sandbox, LSM or seccomp policy"),
     (None, errno.EFAULT):                         ("KVM could not reach the memory it was given",
                                                    "check that guest memory is still mapped"),
@@ -170,7 +170,10 @@ class Kvm:
             version = self.api_version()
         except KvmError as err:
             raise KvmUnavailable(
-                "kvm-error", f"ask {path} for its API version", err.saw, f"{path} is not the KVM device; see ls -l {path}"
+                "kvm-error",
+                f"ask {path} for its API version",
+                err.saw,
+                f"{path} is not the KVM device; see ls -l {path}",
             ) from err
         if version != API_VERSION:
             raise KvmUnavailable(
@@ -335,7 +338,8 @@ def identify_backend(root: str = "/") -> Backend:
     """Say which module is behind /dev/kvm, and how that is known.  Reads files below ``root`` only.
 
     A module that is built in shows in /sys/module even where it found no hardware, so several may show: then the
-    processor's flags decide between VT-x and AMD-V.  Their absence decides nothing: Linux clears them for several reasons.
+    processor's flags decide between VT-x and AMD-V.  Their absence decides nothing: Linux has several reasons to clear
+    them.
     """
     base = Path(root)
     if not (base / "dev/kvm").exists():

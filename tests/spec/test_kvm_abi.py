@@ -52,7 +52,7 @@ CONSTANTS: dict[type[IntEnum] | type[IntFlag], tuple[str, str]] = {
 }
 
 # Structures that came after Linux 6.1, by the ioctl that came with them.
-NEWER_STRUCTURES = {
+NEWER_STRUCTURES: dict[type[ctypes.Structure], str] = {
     structures.UserspaceMemoryRegion2: "KVM_SET_USER_MEMORY_REGION2",
     structures.MemoryAttributes: "KVM_SET_MEMORY_ATTRIBUTES",
     structures.CreateGuestMemfd: "KVM_CREATE_GUEST_MEMFD",

@@ -19,8 +19,8 @@ def test_every_layout_can_be_found() -> None:
 
 def test_numbers() -> None:
     assert [m.value for m in VmxMsr] == list(range(0x480, 0x494))
-    assert msr.Msr.IA32_KERNEL_GS_BASE == 0xC0000102
-    assert msr_amd.AmdMsr.VM_CR == 0xC0010114
+    assert msr.Msr.IA32_KERNEL_GS_BASE.value == 0xC0000102
+    assert msr_amd.AmdMsr.VM_CR.value == 0xC0010114
 
 
 def test_feature_control_says_why_vmx_does_not_start() -> None:

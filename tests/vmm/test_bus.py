@@ -76,6 +76,23 @@ def test_a_byte_wide_device_gets_a_wide_access_byte_by_byte_upwards() -> None:
     assert ram.seen == [("r", 0, 1), ("r", 1, 1), ("r", 2, 1), ("r", 3, 1), ("w", 6, 1), ("w", 7, 1)]
 
 
+def test_a_narrow_memory_device_gets_a_wide_access_in_its_own_width() -> None:
+    bus, ram = Bus(), Ram(8)
+    bus.add_mmio(0x1000, 8, ram, "narrow", width=2)
+    assert bus.mmio_read(0x1000, 8) == 0x0706050403020100
+    bus.mmio_write(0x1004, 4, 0)
+    assert ram.seen == [("r", 0, 2), ("r", 2, 2), ("r", 4, 2), ("r", 6, 2), ("w", 4, 2), ("w", 6, 2)]
+
+
+def test_memory_devices_may_be_wired_in_any_order() -> None:
+    bus = Bus()
+    for base in (0x3000, 0x1000, 0x2000):
+        ram = Ram(8)
+        ram.bytes[0] = base >> 12
+        bus.add_mmio(base, 8, ram, f"{base:#x}")
+    assert [bus.mmio_read(base, 1) for base in (0x1000, 0x2000, 0x3000, 0x1008)] == [1, 2, 3, 0xFF]
+
+
 def test_an_access_over_two_devices_gives_each_its_bytes() -> None:
     bus, low, high = Bus(), Ram(2), Ram(2)
     bus.add_ports(0x100, 2, low, "low")

@@ -81,6 +81,13 @@ class KvmEngine:
     def backend(self) -> Backend:
         return identify_backend()
 
+    def supported_cpuid(self) -> tuple[CpuidEntry, ...]:
+        return self._supported_cpuid
+
+    @cached_property
+    def _supported_cpuid(self) -> tuple[CpuidEntry, ...]:
+        return self.kvm.supported_cpuid()
+
     def create_vm(self) -> KvmVm:
         return KvmVm(self.kvm.create_vm(), self.kvm.vcpu_mmap_size)
 
@@ -160,9 +167,10 @@ class KvmVcpu:
             os.close(fd)
             raise
         self._bytes = memoryview(self._shared)
-        self._halves = self._bytes.cast("H")
+        halves = self._bytes.cast("H")
         self._words = self._bytes.cast("I")
         self._quads = self._bytes.cast("Q")
+        self._views = {1: self._bytes, 2: halves, 4: self._words}  # by size of a port access
         self._thread = 0  # that is in ``run``; 0: none
         self._lock = threading.Lock()
 
@@ -176,7 +184,7 @@ class KvmVcpu:
         with self._lock:
             if self.fd < 0:
                 return
-            for view in (self._halves, self._words, self._quads, self._bytes):
+            for view in (*self._views.values(), self._quads):
                 view.release()
             self._shared.close()
             os.close(self.fd)
@@ -201,10 +209,11 @@ class KvmVcpu:
 
     def _run(self, bus: Accesses) -> exits.Exit:
         fd, words, quads = self.fd, self._words, self._quads
-        enter = fcntl.ioctl
+        enter, pio_in, pio_out = fcntl.ioctl, bus.pio_in, bus.pio_out
+        last_shape, out, size, port, count, view, first = 0, False, 0, 0, 0, self._bytes, 0
         while True:
             try:
-                enter(fd, _RUN, 0)
+                enter(fd, _RUN)  # without the 0: fcntl.ioctl tries two other types before it takes a number
             except InterruptedError:
                 if not self._bytes[_IMMEDIATE_EXIT]:
                     continue  # another signal than ours; Python has run its handler
@@ -214,16 +223,23 @@ class KvmVcpu:
                 raise KvmError(Ioctl.RUN, err.errno or 0) from err
             reason = words[_EXIT_REASON_32]
             if reason == _IO:
-                # struct kvm_run.io: direction and size, port, count, data_offset
-                shape, count, at = words[_UNION_32], words[_UNION_32 + 1], quads[_UNION_64 + 1]
-                size, port = shape >> 8 & 0xFF, shape >> 16
-                view = self._bytes if size == 1 else self._halves if size == 2 else words
-                if shape & 0xFF == _OUT:
-                    for index in range(at // size, at // size + count):
-                        bus.pio_out(port, size, view[index])
+                shape = quads[_UNION_64]
+                if shape != last_shape:
+                    # struct kvm_run.io: direction, size, port, count; most guests repeat one access many times.
+                    # KVM puts the data at the same place every time.
+                    last_shape = shape
+                    out, size = shape & 0xFF == _OUT, shape >> 8 & 0xFF
+                    port, count = shape >> 16 & 0xFFFF, shape >> 32
+                    view, first = self._views[size], quads[_UNION_64 + 1] // size
+                if out:
+                    if count == 1:
+                        pio_out(port, size, view[first])
+                    else:
+                        for index in range(first, first + count):
+                            pio_out(port, size, view[index])
                 else:
-                    for index in range(at // size, at // size + count):
-                        view[index] = bus.pio_in(port, size)
+                    for index in range(first, first + count):
+                        view[index] = pio_in(port, size)
             elif reason == _MMIO:
                 # struct kvm_run.mmio: phys_addr, data, len, is_write
                 address, length = quads[_UNION_64], words[_UNION_32 + 4]

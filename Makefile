@@ -1,0 +1,51 @@
+# Two commands do everything on a fresh machine with python3 and make:
+#   make validate   is this host fit to run virtual machines?
+#   make test       do virtproof's own tests pass?
+
+PYTHON ?= python3
+OUT    ?= virtproof-report
+export PYTHON
+
+venv := .venv
+bin  := $(venv)/bin
+
+.PHONY: help validate test lint bench clean
+
+help:
+	@echo 'make validate   install virtproof in $(venv), check this host, write the reports to $(OUT)/'
+	@echo 'make test       run the linters, the type checker and all tests'
+	@echo 'make lint       run the linters and the type checker'
+	@echo 'make bench      measure, against C programs that do the same'
+	@echo 'make clean      remove what the others made'
+
+# The run is a success when it was done and reported; the verdict (0, 3, 5) is on the screen.
+validate: $(venv)/installed
+	@$(bin)/virtproof check --out '$(OUT)' || case $$? in 3|5) ;; *) exit 1 ;; esac
+
+test: lint
+	$(bin)/python -m pytest
+
+lint: $(venv)/installed-dev
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+bench: $(venv)/installed-dev
+	$(bin)/python benchmarks/run.py
+
+clean:
+	rm -rf $(venv) build dist
+
+$(bin)/python:
+	@.ci/prepare gcc binutils python3-venv
+	$(PYTHON) -m venv $(venv)
+
+$(venv)/installed: $(bin)/python pyproject.toml
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(venv)/installed-dev: $(bin)/python pyproject.toml
+	@.ci/prepare gcc libc6-dev
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(venv)/installed

@@ -1,0 +1,200 @@
+"""Measure what virtproof costs beside a C program that makes the same ioctls, both in one run.
+
+    python benchmarks/run.py [--json FILE]
+
+Repetitions alternate, each is compared with its neighbour, and the median of the ratios counts: a busy machine slows
+both sides alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+
+from virtproof.kvm import Kvm, KvmUnavailable, identify_backend
+from virtproof.spec.fault import Fault
+from virtproof.vmm import modes
+from virtproof.vmm.engines.kvm import KvmEngine
+from virtproof.vmm.exits import Halt, Interrupted
+from virtproof.vmm.machine import Machine
+from virtproof.vmm.registers import Registers
+
+SOURCE = Path(__file__).with_name("baseline.c")
+PORT, CODE = 0x510, 0x1000
+ONCE, FOREVER = b"\xee\xf4", b"\xee\xeb\xfd"  # out %al, %dx; hlt -- out %al, %dx; jmp to it
+
+LIVES = 200
+EXIT_ROUNDS = 60
+EXITS_PER_ROUND = 1000
+COMMAND_ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measurement: microseconds, and the limit of ``ratio`` (or of ``ours``, where there is no reference)."""
+
+    name: str
+    ours: float | None = None
+    reference: float | None = None
+    ratio: float | None = None
+    limit: float
+    skipped: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        if self.ours is None:
+            return None
+        return (self.ours if self.ratio is None else self.ratio) <= self.limit
+
+
+class Port:
+    """Counts writes, and stops the guest after the last one wanted."""
+
+    def __init__(self, wanted: int, stop: Callable[[], None]) -> None:
+        self.wanted, self.stop = wanted, stop
+
+    def read(self, offset: int, size: int) -> int:
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.wanted -= 1
+        if not self.wanted:
+            self.stop()
+
+
+def boot(engine: KvmEngine, code: bytes, writes: int) -> Machine:
+    machine = Machine(engine)
+    machine.memory.load(CODE, code)
+    machine.vcpu.set_special_registers(modes.real16(machine.vcpu.special_registers()))
+    machine.vcpu.set_registers(Registers(rip=CODE, rdx=PORT))
+    machine.bus.add_ports(PORT, 1, Port(writes, machine.stop), "answer", width=1)
+    return machine
+
+
+def our_life(engine: KvmEngine) -> int:
+    """Return the nanoseconds of one machine from creation through OUT and HLT to teardown."""
+    start = perf_counter_ns()
+    with boot(engine, ONCE, writes=-1) as machine:
+        stopped = machine.run(10)
+    taken = perf_counter_ns() - start
+    if stopped != Halt():
+        raise Fault("run the guest of the benchmark", str(stopped))
+    return taken
+
+
+def our_exits(engine: KvmEngine, count: int) -> int:
+    """Return the nanoseconds of ``count`` round trips of OUT."""
+    with boot(engine, FOREVER, writes=count) as machine:
+        start = perf_counter_ns()
+        stopped = machine.run(60)
+        taken = perf_counter_ns() - start
+    if stopped != Interrupted():
+        raise Fault("run the guest of the benchmark", str(stopped))
+    return taken
+
+
+@contextmanager
+def baseline() -> Iterator[Callable[[int], int]]:
+    """Build and start the C program; yield a function that sends it a number and returns its answer."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise Fault(f"build {SOURCE.name}", "no C compiler", "install gcc and linux-libc-dev")
+    with tempfile.TemporaryDirectory() as folder:
+        program = f"{folder}/baseline"
+        built = subprocess.run(
+            [compiler, "-O2", "-Wall", "-o", program, SOURCE], capture_output=True, text=True, check=False
+        )
+        if built.returncode:
+            raise Fault(f"build {SOURCE.name}", built.stderr.strip(), "install linux-libc-dev")
+        with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+            def ask(number: int) -> int:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(f"{number}\n")
+                process.stdin.flush()
+                answer = process.stdout.readline()
+                if not answer:
+                    raise Fault("run the C program", f"it ended with status {process.wait()}")
+                return int(answer)
+
+            yield ask
+
+
+def against_c() -> list[Row]:
+    """Measure the life of a VM and the PIO round trip, ours and in C."""
+    names = "life of a bare VM", "PIO round trip"
+    limits = 1.5, 1.15
+    try:
+        with baseline() as c, Kvm.open() as kvm:
+            engine = KvmEngine(kvm)
+            our_life(engine)  # imports, page faults and caches are not what is measured
+            lives = [(our_life(engine), c(0)) for _ in range(LIVES)]
+            exits = [(our_exits(engine, EXITS_PER_ROUND), c(EXITS_PER_ROUND)) for _ in range(EXIT_ROUNDS)]
+    except KvmUnavailable as fault:
+        return [Row(name=name, limit=limit, skipped=fault.saw) for name, limit in zip(names, limits, strict=True)]
+    except Fault as fault:
+        return [Row(name=name, limit=limit, skipped=str(fault)) for name, limit in zip(names, limits, strict=True)]
+    rows = []
+    for name, limit, pairs, count in zip(names, limits, (lives, exits), (1, EXITS_PER_ROUND), strict=True):
+        ours, reference = (median(side) / count / 1000 for side in zip(*pairs, strict=True))
+        ratio = median(mine / its for mine, its in pairs)
+        rows.append(Row(name=name, ours=ours, reference=reference, ratio=ratio, limit=limit))
+    return rows
+
+
+def command(arguments: list[str], seconds: float) -> Row:
+    """Measure a command of virtproof against an absolute limit."""
+    name = "virtproof " + " ".join(arguments)
+    times = []
+    for _ in range(COMMAND_ROUNDS):
+        start = perf_counter_ns()
+        done = subprocess.run(
+            [sys.executable, "-m", "virtproof", *arguments], capture_output=True, text=True, check=False
+        )
+        times.append(perf_counter_ns() - start)
+        if done.returncode not in {0, 3, 5}:
+            reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+            return Row(name=name, limit=seconds * 1e6, skipped=reason[0])
+    return Row(name=name, ours=median(times) / 1000, limit=seconds * 1e6)
+
+
+def table(rows: list[Row]) -> str:
+    lines = [f"{'':20} {'ours':>12} {'C':>12} {'ratio':>7} {'limit':>10}"]
+    for row in rows:
+        limit = f"{row.limit:g}x" if row.reference or row.limit < 100 else f"{row.limit / 1000:g} ms"
+        if row.ours is None:
+            lines.append(f"{row.name:20} skipped: {row.skipped}")
+            continue
+        reference = f"{row.reference:.1f} us" if row.reference else ""
+        ratio = f"{row.ratio:.2f}" if row.ratio else ""
+        verdict = "met" if row.met else "NOT MET"
+        lines.append(f"{row.name:20} {row.ours:9.1f} us {reference:>12} {ratio:>7} {limit:>10}  {verdict}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the rows to FILE")
+    arguments = parser.parse_args()
+    rows = [*against_c(), command(["--version"], 0.15), command(["probe"], 0.5)]
+    print(f"backend: {identify_backend().name}, Python {sys.version.split()[0]}")
+    print(table(rows))
+    if arguments.json:
+        found = [asdict(row) | {"met": row.met} for row in rows]
+        arguments.json.write_text(json.dumps({"unit": "microseconds", "rows": found}, indent=2) + "\n")
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

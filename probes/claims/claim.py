@@ -1,0 +1,181 @@
+"""What a claim is, and the inquiry that answers its layers from the facts of one host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from virtproof.probes.ask import Answers
+from virtproof.probes.causes import explain
+from virtproof.probes.fact import Unknown, Value
+from virtproof.results import ClaimResult, Layer
+from virtproof.spec.cite import Cite
+
+VMX_VENDORS = frozenset({"GenuineIntel", "CentaurHauls", "Shanghai"})
+SVM_VENDORS = frozenset({"AuthenticAMD", "HygonGenuine"})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One layer's word, and the cause where it is not yes.  ``details`` fill the texts of the cause and its remedy."""
+
+    layer: Layer
+    cause: str | None = None
+    details: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def definite(self) -> bool:
+        """Does this step alone say why the claim does not hold?  A feature hidden from us is so, though not a no."""
+        return self.cause is not None and (self.layer is Layer.NO or self.cause == "hidden-by-hypervisor")
+
+
+YES, NOT_APPLICABLE, NOT_ASKED = Step(Layer.YES), Step(Layer.NOT_APPLICABLE), Step(Layer.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The four layers of one claim."""
+
+    silicon: Step = NOT_ASKED
+    firmware: Step = NOT_ASKED
+    kernel: Step = NOT_ASKED
+    functional: Step = NOT_ASKED
+
+    @property
+    def deciding(self) -> Step | None:
+        """The step that names the cause: the lowest layer that says no; else, unless the kernel uses it, the lowest
+        that could not tell; ``None`` where nothing stands in the way."""
+        steps = (self.silicon, self.firmware, self.kernel, self.functional)
+        for step in steps:
+            if step.definite:
+                return step
+        if self.kernel.layer is Layer.YES:
+            return None
+        return next((step for step in steps if step.cause), None)
+
+    @property
+    def applies(self) -> bool:
+        """Is there anything to claim on this kind of processor?"""
+        return any(step.layer is not Layer.NOT_APPLICABLE for step in (self.silicon, self.kernel))
+
+
+ABSENT = Steps(NOT_APPLICABLE, NOT_APPLICABLE, NOT_APPLICABLE, NOT_APPLICABLE)
+
+
+class Inquiry:
+    """The facts of one host, and which of them were looked at: those become the claim's evidence."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+        self.evidence: list[str] = []
+
+    def look(self, fact: str) -> Layer:
+        """A yes-or-no fact as a layer, remembered as evidence."""
+        line = self.answers[fact].evidence
+        if line not in self.evidence:
+            self.evidence.append(line)
+        return self.answers[fact].layer
+
+    def value(self, fact: str) -> Value | None:
+        """A fact's value, remembered as evidence; ``None`` where it is unknown."""
+        self.look(fact)
+        return self.answers[fact].value
+
+    def yes(self, fact: str) -> bool:
+        return self.look(fact) is Layer.YES
+
+    def no(self, fact: str) -> bool:
+        return self.look(fact) is Layer.NO
+
+    def differ(self, fact: str) -> bool:
+        """Do the CPUs give different answers?"""
+        return len({one.value for one in self.answers[fact].seen}) > 1
+
+    def reason(self, fact: str) -> str:
+        """Why a fact is unknown."""
+        answer = self.answers[fact].answer
+        return answer.reason if isinstance(answer, Unknown) else ""
+
+    def first_known(self, *facts: str) -> str:
+        """The first of several facts that is known, or whose CPUs differ; the first of all where none is."""
+        return next((fact for fact in facts if self.answers[fact].seen), facts[0])
+
+    @property
+    def vendor(self) -> str:
+        return str(self.answers.value("cpu.vendor") or "")
+
+    @property
+    def amd(self) -> bool:
+        """Is SVM what this vendor would have?  All others are asked for VMX, those of unknown make for both."""
+        return self.vendor in SVM_VENDORS
+
+    @property
+    def virtual(self) -> bool:
+        """Do we run under a hypervisor?  Then CPUID shows what that hypervisor offers."""
+        return self.answers.yes("hypervisor.present")
+
+    @property
+    def hypervisor(self) -> str:
+        return str(self.answers.value("hypervisor.name") or "of unknown make")
+
+    def kernel_at_least(self, major: int, minor: int) -> bool:
+        """Is the kernel known to be this new?"""
+        parts = str(self.answers.value("kernel.release") or "").split(".")[:2]
+        minor_digits = "".join(parts[1:2]).partition("-")[0]
+        if len(parts) < 2 or not (parts[0].isdigit() and minor_digits.isdigit()):
+            return False
+        return (int(parts[0]), int(minor_digits)) >= (major, minor)
+
+    def silicon(self, fact: str, what: str) -> Step:
+        """The silicon layer of a feature that a CPUID flag or a capability MSR announces."""
+        match self.look(fact):
+            case Layer.YES:
+                return YES
+            case Layer.NO if self.virtual:
+                self.look("hypervisor.present")
+                return Step(Layer.UNKNOWN, "hidden-by-hypervisor", {"what": what, "hypervisor": self.hypervisor})
+            case Layer.NO:
+                return Step(Layer.NO, "not-in-silicon", {"what": what})
+        if self.differ(fact):
+            return Step(Layer.NO, "cpus-differ", {"what": what, "detail": self.reason(fact)})
+        return Step(Layer.UNKNOWN, "could-not-read", {"what": what, "detail": self.reason(fact)})
+
+    def told(self, *words: str) -> str:
+        """Which of these kernel parameters are on the command line."""
+        line = str(self.answers.value("kernel.parameters") or "").split()
+        return " ".join(word for word in words if word in line)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``hardware``: a guest on a software backend can neither prove nor refute it."""
+
+    name: str
+    title: str
+    steps: Callable[[Inquiry], Steps]
+    cite: tuple[Cite, ...]
+    hardware: bool = True
+
+
+def evaluate(claim: Claim, answers: Answers) -> ClaimResult:
+    """The claim as this host makes it, before any guest is heard."""
+    inquiry = Inquiry(answers)
+    steps = claim.steps(inquiry)
+    deciding = steps.deciding
+    cause_text, remedy, remedy_text = "", None, ""
+    if deciding and deciding.cause:
+        cause_text, remedy, remedy_text = explain(deciding.cause, deciding.details)
+    return ClaimResult(
+        name=claim.name,
+        title=claim.title,
+        silicon=steps.silicon.layer,
+        firmware=steps.firmware.layer,
+        kernel=steps.kernel.layer,
+        functional=steps.functional.layer,
+        cause=deciding.cause if deciding else None,
+        cause_text=cause_text,
+        remedy=remedy,
+        remedy_text=remedy_text,
+        evidence=tuple(inquiry.evidence),
+        cite=tuple(str(cite) for cite in claim.cite),
+    )

@@ -1,0 +1,73 @@
+"""Join claims with what guests observed: the half of the answer that no register can give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from virtproof.probes.causes import explain
+from virtproof.results import Backend, CaseResult, ClaimResult, Layer, Proof, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ProofTable:
+    """Which cases speak for which claims.
+
+    ``proves``: case id -> names of claims.  ``discriminating``: ids of the cases whose observation could not have come
+    out so without the claimed feature; the others show only that something behaves like it.
+    """
+
+    proves: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    discriminating: frozenset[str] = frozenset()
+
+    def of(self, claim: str, results: Sequence[CaseResult]) -> tuple[CaseResult, ...]:
+        """The results that speak for a claim."""
+        return tuple(result for result in results if claim in self.proves.get(result.id, ()))
+
+
+def join(
+    claim: ClaimResult, hardware: bool, results: Sequence[CaseResult], table: ProofTable, backend: Backend
+) -> ClaimResult:
+    """The claim with its proof.  ``hardware``: only a hardware backend can prove or refute it."""
+    speaking = table.of(claim.name, results)
+    answered = [result for result in speaking if result.verdict in {Verdict.PASS, Verdict.FAIL, Verdict.CRASH}]
+    broken = [result for result in answered if result.verdict is not Verdict.PASS]
+
+    def judged(
+        proof: Proof, reason: str, deciding: Sequence[CaseResult], functional: Layer | None = None
+    ) -> ClaimResult:
+        cases = tuple(result.id for result in deciding)
+        return replace(
+            claim, proof=proof, proof_reason=reason, proof_cases=cases, functional=functional or claim.functional
+        )
+
+    if claim.silicon is claim.kernel is Layer.NOT_APPLICABLE:
+        return judged(Proof.UNPROVEN, "not a feature of this kind of processor", ())
+    if not answered:
+        return judged(Proof.UNPROVEN, _why_silent(claim.name, speaking, table), speaking)
+    if hardware and backend.software is not False:
+        who = backend.name if backend.software else f"{backend.name}, which may be software"
+        return judged(Proof.UNPROVEN, f"guest results describe the emulator ({who}), not the processor", answered)
+    if broken:
+        names = ", ".join(result.id for result in broken[:5]) + (", ..." if len(broken) > 5 else "")
+        text, remedy, remedy_text = explain("refuted-by-guests", {"what": claim.title, "detail": names})
+        refuted = judged(Proof.REFUTED, f"{len(broken)} of {len(answered)} cases came out wrong", broken, Layer.NO)
+        if claim.cause:
+            return refuted
+        return replace(refuted, cause="refuted-by-guests", cause_text=text, remedy=remedy, remedy_text=remedy_text)
+    deciding = [result for result in answered if result.id in table.discriminating]
+    if deciding and claim.silicon is Layer.NO:
+        reason = "guests behave as if it were there, while the processor says it is not: one of the two is wrong"
+        return judged(Proof.CONTRADICTED, reason, deciding)
+    if deciding:
+        return judged(Proof.PROVEN, f"{len(deciding)} discriminating cases passed", deciding, Layer.YES)
+    return judged(Proof.FUNCTIONAL_ONLY, "it works, but emulation would look the same", answered, Layer.YES)
+
+
+def _why_silent(claim: str, speaking: Sequence[CaseResult], table: ProofTable) -> str:
+    if speaking:
+        first = speaking[0]
+        return f"no case gave an answer ({first.id}: {first.verdict}{', ' + first.reason if first.reason else ''})"
+    if any(claim in claims for claims in table.proves.values()):
+        return "no case that could prove it was run"
+    return "no case proves it"

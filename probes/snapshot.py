@@ -1,0 +1,294 @@
+"""The snapshot: everything the sources said about one host, raw, as one JSON document (docs/snapshot.md).
+
+A snapshot may come from a hostile host: ``load`` checks every name, length and number before anything reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NoReturn
+
+from virtproof.probes import shape
+from virtproof.probes.cpus import MAX_CPUS, join, parse
+from virtproof.spec.fault import Fault
+
+SCHEMA = "virtproof.snapshot/1"
+MAX_BYTES = 32 << 20
+
+Leaf = tuple[int, int, int, int]
+
+
+class Snapshot(dict[str, Any]):
+    """A checked snapshot document.  It is the JSON document itself, with readers for the parts that facts ask for.
+
+    Per-CPU values are pairs (value, CPU list); a reader that finds nothing says why in ``obstacle``.
+    """
+
+    def cpuid(self, leaf: int, sub: int = 0) -> list[tuple[Leaf, str]]:
+        """What CPUID gave for a leaf: (EAX, EBX, ECX, EDX) and the CPUs; empty where no CPU has it or was read."""
+        values = self._section("cpuid").get("values", {}).get(f"{leaf:08x}.{sub:02x}", {})
+        return [(registers(text), cpus) for text, cpus in values.items()]
+
+    def register(self, leaf: int, sub: int, column: int) -> list[tuple[int, str]]:
+        """One register of a CPUID leaf (0 EAX .. 3 EDX): each distinct value and the CPUs.
+
+        Other registers of the leaf may hold an APIC id, so that every CPU has a leaf of its own.
+        """
+        pairs = self.cpuid(leaf, sub)
+        if len(pairs) <= 1:
+            return [(values[column], cpus) for values, cpus in pairs]
+        merged: dict[int, list[str]] = {}
+        for values, cpus in pairs:
+            merged.setdefault(values[column], []).append(cpus)
+        return [(value, join(lists)) for value, lists in merged.items()]
+
+    def msr(self, index: int) -> list[tuple[int, str]]:
+        """What RDMSR gave, and the CPUs; empty where the MSR was not read."""
+        values = self._section("msr").get("values", {}).get(f"{index:#x}", {})
+        return [(int(text, 16), cpus) for text, cpus in values.items()]
+
+    def cpuinfo(self, name: str) -> list[tuple[str, str]]:
+        """A line of /proc/cpuinfo, and the CPUs that have it."""
+        return list(self._section("cpuinfo").get("values", {}).get(name, {}).items())
+
+    def text(self, path: str) -> str | None:
+        """The content of a file, ``None`` where it was not read."""
+        value: str | None = self._section("files").get("values", {}).get(path)
+        return value
+
+    def paths(self) -> dict[str, str]:
+        """All files that were read."""
+        values: dict[str, str] = self._section("files").get("values", {})
+        return values
+
+    def names(self, path: str) -> list[str] | None:
+        """The entries of a directory, ``None`` where it was not listed."""
+        value: list[str] | None = self._section("files").get("names", {}).get(path)
+        return value
+
+    def absent(self, section: str, what: str) -> bool:
+        """Was it looked for and not there?  (Not the same as: it could not be read.)"""
+        return what in self._section(section).get("absent", ())
+
+    def kvm(self, name: str) -> Any:
+        """One answer of /dev/kvm, ``None`` where there is none."""
+        return self._section("kvm").get(name)
+
+    def node(self, path: str) -> dict[str, Any] | None:
+        """A device node."""
+        value: dict[str, Any] | None = self._section("nodes").get("values", {}).get(path)
+        return value
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The ACPI tables that were read."""
+        value: dict[str, dict[str, Any]] = self._section("acpi").get("tables", {})
+        return value
+
+    def log(self) -> list[str]:
+        """The kernel log lines that were kept."""
+        value: list[str] = self._section("log").get("lines", [])
+        return value
+
+    def obstacle(self, section: str, what: str = "*", cpu: int | None = None) -> str | None:
+        """Why something could not be read (on that CPU), ``None`` if nothing stood in the way."""
+        if section not in self:
+            return f"the snapshot has no section {section!r}"
+        for entry in self._section(section).get("unread", ()):
+            if entry["what"] in {"*", what} and (cpu is None or not entry["cpus"] or cpu in parse(entry["cpus"])):
+                reason: str = entry["reason"]
+                return reason
+        return None
+
+    def _section(self, name: str) -> dict[str, Any]:
+        value: dict[str, Any] = self.get(name, {})
+        return value
+
+
+def registers(text: str) -> Leaf:
+    """``"0000000d 756e6547 6c65746e 49656e69"`` as four numbers."""
+    a, b, c, d = (int(word, 16) for word in text.split(" "))
+    return a, b, c, d
+
+
+def load(path: str) -> Snapshot:
+    """Read a snapshot file.  Raises ``Fault`` for whatever is wrong with it."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise Fault(f"read the snapshot {path}", error.strerror or str(error)) from error
+    return loads(data)
+
+
+def loads(data: bytes | str) -> Snapshot:
+    """A snapshot from its JSON text.  Raises ``Fault``, and nothing else, for text that is not one."""
+    if len(data) > MAX_BYTES:
+        raise Fault("read a snapshot", f"more than {MAX_BYTES >> 20} MiB")
+    try:
+        document = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise Fault(
+            "read a snapshot", f"not a JSON document: {error}", "collect it again: virtproof collect"
+        ) from error
+    return checked(document)
+
+
+def checked(document: object) -> Snapshot:
+    """The document as a snapshot, if it is one."""
+    if not isinstance(document, dict):
+        raise Fault("read a snapshot", f"{shape.kind(document)} where a table belongs")
+    if document.get("schema") != SCHEMA:
+        saw = document.get("schema")
+        raise Fault(
+            "read a snapshot",
+            f"its schema is {saw[:80]!r}" if isinstance(saw, str) else "it names no schema",
+            f"this version reads {SCHEMA}",
+        )
+    DOCUMENT(document, "snapshot")
+    return Snapshot(document)
+
+
+def dumps(snapshot: Snapshot) -> str:
+    """The JSON text of a snapshot."""
+    return json.dumps(snapshot, ensure_ascii=True, indent=1, sort_keys=False) + "\n"
+
+
+def save(snapshot: Snapshot, path: str) -> None:
+    """Write a snapshot, whole or not at all.  Raises ``Fault``."""
+    import tempfile  # noqa: PLC0415 -- costs 10 ms, and most commands save nothing
+
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".snapshot-", delete=False) as file:
+            temporary = file.name
+            file.write(dumps(snapshot))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise Fault(f"write the snapshot {path}", error.strerror or str(error)) from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a name occurs twice in one table")
+    return table
+
+
+def _some(text: str) -> None:
+    if not parse(text):
+        raise Fault("read a CPU list", "no CPU at all")
+
+
+HEX = "[0-9a-f]"
+CPU_LIST = shape.parsed_by(parse, limit=65536)
+SOME_CPUS = shape.parsed_by(_some, limit=65536)
+SHORT, PATH = shape.text(1024), shape.text(512, r"/[^\0]*")
+MSR_INDEX = shape.text(10, f"0x{HEX}{{1,8}}")
+U64 = shape.text(18, f"0x{HEX}{{1,16}}")
+LEAF_KEY = shape.text(17, rf"{HEX}{{8}}\.{HEX}{{2,8}}")
+LEAF_VALUE = shape.text(35, rf"{HEX}{{8}}( {HEX}{{8}}){{3}}")
+TOKEN = shape.text(64, r"[A-Za-z0-9_.,*/ -]*")
+
+
+def per_cpu(value: shape.Shape) -> shape.Shape:
+    return shape.mapping(value, CPU_LIST, MAX_CPUS)
+
+
+UNREAD = shape.sequence(
+    shape.record({"what": shape.text(512), "cpus": CPU_LIST, "reason": shape.text(4096)}), limit=4096
+)
+HOW = shape.mapping(shape.text(128), CPU_LIST, 16)
+BACKEND = shape.record(
+    {
+        "engine": shape.text(16, "kvm|software|none"),
+        "name": shape.text(64, "[a-z0-9_]+"),
+        "software": shape.optional(shape.boolean),
+        "detail": shape.text(512),
+    }
+)
+NODE = shape.record(
+    {
+        "kind": shape.text(64),
+        "number": shape.text(32, r"(\d+:\d+)?"),
+        "mode": shape.text(8, r"[0-7]{4}"),
+        "owner": shape.text(64),
+        "group": shape.text(64),
+        "in_group": shape.boolean,
+        "access": shape.text(2, "r?w?"),
+    }
+)
+TABLE = shape.record(
+    {
+        "signature": shape.text(8),
+        "length": shape.integer(0, 2**32 - 1),
+        "revision": shape.integer(0, 255),
+        "oem": shape.text(64),
+        "checksum": shape.text(64),
+        "data": shape.text(128 << 10, "[A-Za-z0-9+/]*={0,2}"),
+    }
+)
+DOCUMENT = shape.record(
+    {
+        "schema": shape.text(64),
+        "tool": shape.text(64),
+        "taken": shape.text(32, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"),
+        "cpus": SOME_CPUS,
+    },
+    {
+        "cpuid": shape.record(
+            {"how": HOW, "values": shape.mapping(LEAF_KEY, per_cpu(LEAF_VALUE), 4096), "unread": UNREAD}
+        ),
+        "msr": shape.record({"how": HOW, "values": shape.mapping(MSR_INDEX, per_cpu(U64), 4096), "unread": UNREAD}),
+        "cpuinfo": shape.record(
+            {"values": shape.mapping(shape.text(64), per_cpu(shape.text(8192)), 64), "unread": UNREAD}
+        ),
+        "files": shape.record(
+            {
+                "values": shape.mapping(PATH, shape.text(8192), 16384),
+                "names": shape.mapping(PATH, shape.sequence(shape.text(256), 4096), 256),
+                "absent": shape.sequence(PATH, 4096),
+                "unread": UNREAD,
+            }
+        ),
+        "acpi": shape.record(
+            {
+                "names": shape.sequence(shape.text(8), 256),
+                "tables": shape.mapping(shape.text(8), TABLE, 64),
+                "unread": UNREAD,
+            }
+        ),
+        "kvm": shape.record(
+            {"unread": UNREAD},
+            {
+                "backend": BACKEND,
+                "cause": TOKEN,
+                "api_version": shape.integer(-1, 2**31 - 1),
+                "extensions": shape.mapping(TOKEN, shape.integer(-(2**31), 2**31 - 1), 1024),
+                "supported_cpuid": shape.mapping(LEAF_KEY, LEAF_VALUE, 1024),
+                "msrs": shape.sequence(MSR_INDEX, 4096),
+                "feature_msrs": shape.mapping(MSR_INDEX, U64, 1024),
+                "create_vm": SHORT,
+            },
+        ),
+        "log": shape.record(
+            {"lines": shape.sequence(shape.text(512), 1024), "complete": shape.boolean, "unread": UNREAD}
+        ),
+        "nodes": shape.record(
+            {
+                "values": shape.mapping(PATH, NODE, 256),
+                "absent": shape.sequence(PATH, 256),
+                "root": shape.boolean,
+                "unread": UNREAD,
+            }
+        ),
+    },
+)

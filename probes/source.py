@@ -1,0 +1,302 @@
+"""The sources a fact can name: each turns one part of a snapshot into values, or says why it cannot."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from typing import Any
+
+from virtproof.probes.cpus import parse, render
+from virtproof.probes.fact import Seen, Source, Unknown, Value
+from virtproof.probes.snapshot import Snapshot, registers
+from virtproof.spec.bits import Field
+
+REGISTERS = ("eax", "ebx", "ecx", "edx")
+ALLOWED_1 = 32  # in a VMX control MSR, bit n + 32: "control n may be 1" (Intel SDM vol. 3D, App. A.3)
+
+Read = tuple[Seen, ...] | Unknown
+
+
+def cpuid(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
+    """A field of a CPUID register.  A flag in a leaf beyond the highest one is off; a number there is unknown."""
+    column = REGISTERS.index(register)
+    name = f"CPUID {leaf:#x}" + (f".{sub}" if sub else "") + f" {register.upper()}"
+    base = leaf & 0xFFFF_0000 if leaf >= 0x4000_0000 else 0
+
+    def read(snapshot: Snapshot) -> Read:
+        seen = [
+            Seen(_take(value, field), f"{value:#010x}", cpus) for value, cpus in snapshot.register(leaf, sub, column)
+        ]
+        if len(seen) == 1 and seen[0].cpus == snapshot["cpus"]:
+            return tuple(seen)
+        have = {cpu for one in seen for cpu in parse(one.cpus)}
+        asked = {cpu for _, cpus in snapshot.register(base, 0, 0) for cpu in parse(cpus)}
+        unread = sorted(set(parse(snapshot["cpus"])) - asked)
+        if unread:
+            reason = snapshot.obstacle("cpuid", f"{base:08x}", unread[0])
+            if reason is None and base and snapshot.cpuid(0):
+                if field.kind is bool:  # a processor without this range of leaves
+                    return (Seen(False, f"no CPUID range {base:#x}", snapshot["cpus"]),)
+                reason = f"the processor has no CPUID range {base:#x}"
+            return Unknown(f"{name}, CPU {render(unread)}: {reason or 'not read'}")
+        without = asked - have
+        if without and field.kind is not bool:
+            return Unknown(f"the processor has no CPUID leaf {leaf:#x}" + (f" subleaf {sub}" if sub else ""))
+        if without:
+            seen.append(Seen(False, f"no leaf {leaf:#x}", render(without)))
+        return tuple(seen)
+
+    return Source(name, read)
+
+
+def msr(index: int, field: Field[Any]) -> Source:
+    """A field of an MSR."""
+
+    def read(snapshot: Snapshot) -> Read:
+        pairs = _msr(snapshot, index)
+        if isinstance(pairs, Unknown):
+            return pairs
+        return tuple(Seen(_take(value, field), f"{value:#x}", cpus) for value, cpus in pairs)
+
+    return Source(f"MSR {index:#x}", read)
+
+
+def control(index: int, field: Field[Any]) -> Source:
+    """May a VMX control be set?  ``field`` is its place in the 32 controls that the capability MSR describes."""
+
+    def read(snapshot: Snapshot) -> Read:
+        pairs = _msr(snapshot, index)
+        if isinstance(pairs, Unknown):
+            return pairs
+        return tuple(Seen(_take(value >> ALLOWED_1, field), f"{value:#x}", cpus) for value, cpus in pairs)
+
+    return Source(f"MSR {index:#x} allowed-1", read)
+
+
+def cpuinfo(name: str) -> Source:
+    """A line of /proc/cpuinfo."""
+
+    def read(snapshot: Snapshot) -> Read:
+        lines = snapshot.cpuinfo(name)
+        if not lines:
+            return Unknown(snapshot.obstacle("cpuinfo") or f"/proc/cpuinfo has no line {name!r} on this kernel")
+        return tuple(Seen(value, value[:120], cpus) for value, cpus in lines)
+
+    return Source(f"/proc/cpuinfo {name}", read)
+
+
+def flag(token: str, line: str = "flags") -> Source:
+    """Does Linux list a flag for each CPU?"""
+
+    def read(snapshot: Snapshot) -> Read:
+        lines = snapshot.cpuinfo(line)
+        if not lines:
+            return Unknown(snapshot.obstacle("cpuinfo") or f"/proc/cpuinfo has no line {line!r} on this kernel")
+        groups: dict[bool, list[int]] = {}
+        for value, cpus in lines:
+            groups.setdefault(token in value.split(), []).extend(parse(cpus))
+        return tuple(Seen(on, token if on else f"{token} absent", render(cpus)) for on, cpus in groups.items())
+
+    return Source(f"/proc/cpuinfo {line}", read)
+
+
+def text(path: str) -> Source:
+    """The content of a file."""
+
+    def read(snapshot: Snapshot) -> Read:
+        value = snapshot.text(path)
+        return Unknown(_why_no_file(snapshot, path)) if value is None else (Seen(value, value[:120]),)
+
+    return Source(path, read)
+
+
+def parameter(module: str, name: str) -> Source:
+    """A module parameter: on and off in any of the kernel's spellings, else a number or text."""
+    path = f"/sys/module/{module}/parameters/{name}"
+    spelled: dict[str, Value] = {"Y": True, "y": True, "N": False, "n": False, "1": True, "0": False}
+
+    def read(snapshot: Snapshot) -> Read:
+        value = snapshot.text(path)
+        if value is None:
+            if snapshot.absent("files", f"/sys/module/{module}"):
+                return Unknown(f"the module {module} is not loaded")
+            if snapshot.names(f"/sys/module/{module}") is not None:
+                return Unknown(f"{module} has no parameter {name} on this kernel, or it cannot be read")
+            return Unknown(_why_no_file(snapshot, path))
+        return (Seen(spelled.get(value, int(value) if _is_number(value) else value), value),)
+
+    return Source(path, read)
+
+
+def directory(path: str) -> Source:
+    """Is a directory there?"""
+
+    def read(snapshot: Snapshot) -> Read:
+        if snapshot.names(path) is not None:
+            return (Seen(True, "exists"),)
+        return (Seen(False, "absent"),) if snapshot.absent("files", path) else Unknown(_why_no_file(snapshot, path))
+
+    return Source(path, read)
+
+
+def entries(path: str, prefix: str = "") -> Source:
+    """How many entries of a directory begin with ``prefix``; a directory that is not there has none."""
+
+    def read(snapshot: Snapshot) -> Read:
+        names = snapshot.names(path)
+        if names is None:
+            return (Seen(0, "absent"),) if snapshot.absent("files", path) else Unknown(_why_no_file(snapshot, path))
+        found = [name for name in names if name.startswith(prefix)]
+        return (Seen(len(found), " ".join(found)[:120]),)
+
+    return Source(f"{path}/{prefix}*", read)
+
+
+def acpi_table(signature: str) -> Source:
+    """Does the firmware hand over an ACPI table?"""
+
+    def read(snapshot: Snapshot) -> Read:
+        if reason := snapshot.obstacle("acpi"):
+            return Unknown(reason)
+        present = any(name.startswith(signature) for name in snapshot["acpi"]["names"])
+        return (Seen(present, "present" if present else "absent"),)
+
+    return Source(f"ACPI {signature}", read)
+
+
+def kvm(name: str) -> Source:
+    """One answer of /dev/kvm."""
+
+    def read(snapshot: Snapshot) -> Read:
+        value = snapshot.kvm(name)
+        if value is None:
+            return Unknown(snapshot.obstacle("kvm", name) or f"/dev/kvm was not asked for {name}")
+        return (Seen(value, str(value)),)
+
+    return Source(f"/dev/kvm {name}", read)
+
+
+def capability(name: str) -> Source:
+    """What KVM_CHECK_EXTENSION returns for a capability: 0 is no."""
+
+    def read(snapshot: Snapshot) -> Read:
+        extensions = snapshot.kvm("extensions")
+        if extensions is None or name not in extensions:
+            return Unknown(snapshot.obstacle("kvm", "extensions") or f"{name} was not asked for")
+        return (Seen(extensions[name], str(extensions[name])),)
+
+    return Source(f"KVM_CHECK_EXTENSION {name}", read)
+
+
+def offered(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
+    """Does KVM offer a CPUID flag to guests?  A leaf that KVM does not list has no flags."""
+    column = REGISTERS.index(register)
+
+    def read(snapshot: Snapshot) -> Read:
+        leaves = snapshot.kvm("supported_cpuid")
+        if leaves is None:
+            return Unknown(snapshot.obstacle("kvm", "supported_cpuid") or "/dev/kvm was not asked")
+        text = leaves.get(f"{leaf:08x}.{sub:02x}")
+        if text is None:
+            return (Seen(False, f"KVM offers no leaf {leaf:#x}"),)
+        value = registers(text)[column]
+        return (Seen(_take(value, field), f"{value:#010x}"),)
+
+    return Source(f"KVM_GET_SUPPORTED_CPUID {leaf:#x} {register.upper()}", read)
+
+
+def acpi_byte(signature: str, offset: int, field: Field[Any]) -> Source:
+    """A field of one byte of an ACPI table."""
+
+    def read(snapshot: Snapshot) -> Read:
+        table = snapshot.tables().get(signature)
+        if table is None:
+            return Unknown(snapshot.obstacle("acpi", signature) or f"the firmware hands over no {signature} table")
+        try:
+            data = base64.b64decode(table["data"], validate=True)
+        except ValueError:
+            return Unknown(f"the {signature} table is not base64")
+        if len(data) <= offset:
+            return Unknown(f"the {signature} table ends before byte {offset}")
+        return (Seen(_take(data[offset], field), f"{data[offset]:#04x}"),)
+
+    return Source(f"ACPI {signature} byte {offset}", read)
+
+
+def node(path: str, attribute: str) -> Source:
+    """An attribute of a device node: ``mode``, ``owner``, ``group``, ``access``."""
+
+    def read(snapshot: Snapshot) -> Read:
+        found = snapshot.node(path)
+        if found is None:
+            return Unknown(_why_no_node(snapshot, path))
+        return (Seen(found[attribute], f"{found['mode']} {found['owner']}:{found['group']}"),)
+
+    return Source(path, read)
+
+
+def node_exists(path: str) -> Source:
+    """Is a device node there?"""
+
+    def read(snapshot: Snapshot) -> Read:
+        if (found := snapshot.node(path)) is not None:
+            return (Seen(True, f"{found['kind']} {found['number']}".strip()),)
+        return (Seen(False, "absent"),) if snapshot.absent("nodes", path) else Unknown(_why_no_node(snapshot, path))
+
+    return Source(path, read)
+
+
+def logged(pattern: str, meaning: str) -> Source:
+    """Did the kernel log such a line?  A log that lost its beginning can say yes, but not no."""
+    compiled = re.compile(pattern)
+
+    def read(snapshot: Snapshot) -> Read:
+        for line in snapshot.log():
+            if compiled.search(line):
+                return (Seen(True, line[:200]),)
+        if reason := snapshot.obstacle("log"):
+            return Unknown(reason)
+        if not snapshot["log"]["complete"]:
+            return Unknown("the kernel log has lost its oldest lines, and none of the others says so")
+        return (Seen(False, "no such line"),)
+
+    return Source(f"kernel log: {meaning}", read)
+
+
+def derived(where: str, function: Callable[[Snapshot], Read]) -> Source:
+    """A value that several parts of the snapshot give together."""
+    return Source(where, function)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20
+
+
+def _take(register: int, field: Field[Any]) -> Value:
+    value: Value = field.kind((register & field.mask) >> field.lo)
+    return value
+
+
+def _msr(snapshot: Snapshot, index: int) -> list[tuple[int, str]] | Unknown:
+    pairs = snapshot.msr(index)
+    if len(pairs) == 1 and pairs[0][1] == snapshot["cpus"]:
+        return pairs
+    have = {cpu for _, cpus in pairs for cpu in parse(cpus)}
+    unread = [cpu for cpu in parse(snapshot["cpus"]) if cpu not in have]
+    if unread:
+        reason = snapshot.obstacle("msr", f"{index:#x}", unread[0]) or "not read"
+        return Unknown(f"MSR {index:#x}, CPU {render(unread)}: {reason}")
+    return pairs
+
+
+def _why_no_node(snapshot: Snapshot, path: str) -> str:
+    if snapshot.absent("nodes", path):
+        return f"{path} does not exist on this host"
+    return f"{path}: {snapshot.obstacle('nodes', path) or 'not read'}"
+
+
+def _why_no_file(snapshot: Snapshot, path: str) -> str:
+    if snapshot.absent("files", path):
+        return f"{path} does not exist on this host"
+    return f"{path}: {snapshot.obstacle('files', path) or 'not read'}"

@@ -1,0 +1,99 @@
+"""What a reader wants to know first: the causes in plain words, and what to do, each said once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from virtproof.results import ClaimResult, Finding, Run, Standing, Verdict
+
+SEVERITIES = ("critical", "major", "minor", "info")
+STANDINGS = (  # what needs attention first
+    Standing.NOT_MET,
+    Standing.STALE_WAIVER,
+    Standing.UNKNOWN,
+    Standing.WAIVED,
+    Standing.MET,
+    Standing.NOT_APPLICABLE,
+)
+OPEN = frozenset({Standing.NOT_MET, Standing.STALE_WAIVER, Standing.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One thing that stands in the way."""
+
+    text: str
+    gates: bool  # does a requirement that decides the outcome fail by it?
+    affects: tuple[str, ...]  # titles of requirements and claims
+    action: str  # what to do about it; empty where nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The first screen of a report."""
+
+    causes: tuple[Cause, ...]  # those that gate first
+    actions: tuple[str, ...]  # one for each cause, in their order
+    findings: tuple[Finding, ...]  # what needs attention first
+    verdicts: dict[str, int]  # over all areas; every Verdict is there
+
+    @property
+    def gating(self) -> tuple[Cause, ...]:
+        return tuple(cause for cause in self.causes if cause.gates)
+
+    @property
+    def others(self) -> tuple[Cause, ...]:
+        return tuple(cause for cause in self.causes if not cause.gates)
+
+
+def digest(run: Run) -> Digest:
+    """Put together what the findings and claims of a run say, each cause and each action once."""
+    findings = tuple(sorted(run.findings, key=_attention))
+    in_the_way: list[Finding | ClaimResult] = [finding for finding in findings if finding.standing in OPEN]
+    in_the_way += [claim for claim in run.claims if claim.cause]
+    causes = _causes(in_the_way)
+    actions = [cause.action for cause in causes if cause.action]
+    if not run.complete:
+        actions.append("Run virtproof check again and let it finish.")
+    return Digest(
+        causes=causes,
+        actions=tuple(dict.fromkeys(actions)),
+        findings=findings,
+        verdicts=_verdicts(run),
+    )
+
+
+def _attention(finding: Finding) -> tuple[int, bool, int]:
+    severity = SEVERITIES.index(finding.severity) if finding.severity in SEVERITIES else len(SEVERITIES)
+    return STANDINGS.index(finding.standing), not finding.gates, severity
+
+
+def _causes(in_the_way: Iterable[Finding | ClaimResult]) -> tuple[Cause, ...]:
+    by_name: dict[str, list[Finding | ClaimResult]] = {}
+    for item in in_the_way:
+        by_name.setdefault(item.cause or _words(item), []).append(item)
+    causes = [
+        Cause(
+            text=next((item.cause_text for item in items if item.cause_text), _words(items[0])),
+            gates=any(isinstance(item, Finding) and item.gates for item in items),
+            affects=tuple(dict.fromkeys(item.title for item in items)),
+            action=next((item.remedy_text for item in items if item.remedy_text), ""),
+        )
+        for items in by_name.values()
+    ]
+    return tuple(sorted(causes, key=lambda cause: not cause.gates))
+
+
+def _words(item: Finding | ClaimResult) -> str:
+    if item.cause_text or isinstance(item, ClaimResult):
+        return item.cause_text or item.cause or item.title
+    return f"{item.title}: {item.standing}" + (f" ({item.evidence[0]})" if item.evidence else "")
+
+
+def _verdicts(run: Run) -> dict[str, int]:
+    total = Counter({verdict.value: 0 for verdict in Verdict})
+    for counts in run.counts.values():
+        total.update(counts)
+    return dict(total)

@@ -1,0 +1,116 @@
+"""``virtproof check``: the whole job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from virtproof.cli import execution, folder, inputs
+from virtproof.cli.choice import case_options, select
+from virtproof.cli.stop import StopRequest
+from virtproof.cli.verdict import Started, make_run
+from virtproof.results import CaseResult, Evidence, Run
+
+
+@click.command("check")
+@case_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("virtproof-report"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder for run.json, evidence.json.gz, report.html and junit.xml.",
+)
+@inputs.judge_options
+@execution.engine_option
+@execution.workers_option
+@click.option("--json", "as_json", is_flag=True, help="Print run.json and not the verdict in words.")
+def command(
+    ids: tuple[str, ...],
+    areas: tuple[str, ...],
+    out: Path,
+    profile: str,
+    waivers: Path | None,
+    engine: str,
+    workers: int,
+    as_json: bool,
+) -> int:
+    """Probe this host, run the guests, judge, and write the reports.
+
+    IDS limit the guests to cases or to everything below a name; what a profile requires and was not run is
+    unknown.  Nothing on the host is changed.  Root learns more: MSRs are closed to others.  Without /dev/kvm no
+    guest is run, and the verdict says what was not proven.
+
+    \b
+    Examples:
+      virtproof check
+      sudo virtproof check --out /srv/acceptance/rack7-12
+      virtproof check --area traps --json | jq -r .outcome
+
+    \b
+    Exit codes:
+      0    compliant                  4    virtproof's own error, or the machine's
+      3    not compliant              5    unknown: could not tell what the profile requires
+      64   wrong usage                130  interrupted; the reports say what was done until then
+    """
+    from virtproof.probes.collect import collect
+
+    cases = select(ids, areas)
+    chosen_profile = inputs.profile(profile)
+    chosen_waivers = inputs.waivers(waivers)
+    folder.prepare(out)
+
+    with StopRequest() as stop:
+        started = Started.now()
+        snapshot = collect()
+        results: tuple[CaseResult, ...] = ()
+        not_proven = []
+        if no_kvm := execution.why_no_kvm():
+            not_proven.append(f"No guest was run: {no_kvm}")
+        else:
+            results = execution.run(cases, engine=engine, workers=workers, stop=stop)
+        if stop.asked:
+            not_proven.append(f"Interrupted: {len(cases) - len(results)} of {len(cases)} cases did not run.")
+        if ids or areas:
+            not_proven.append(f"Only the cases named on the command line were run: {' '.join((*ids, *areas))}.")
+        run, evidence = make_run(
+            snapshot,
+            results,
+            chosen_profile,
+            chosen_waivers,
+            started,
+            interrupted=stop.asked,
+            not_proven=not_proven,
+        )
+        files = documents(run, evidence)
+        folder.publish(out, files)
+        show(run, [out / name for name in files], as_json=as_json)
+    return run.outcome.exit_code
+
+
+def documents(run: Run, evidence: Evidence) -> dict[str, bytes]:
+    """Return the content of every file of a report folder, by name."""
+    from virtproof.reports.html import render_html
+    from virtproof.reports.junit import render_junit
+    from virtproof.results_json import dump_evidence, dump_run
+
+    return {
+        "run.json": dump_run(run).encode(),
+        "evidence.json.gz": dump_evidence(evidence),
+        "report.html": render_html(run, evidence).encode(),
+        "junit.xml": render_junit(run, evidence).encode(),
+    }
+
+
+def show(run: Run, files: Sequence[Path], *, as_json: bool) -> None:
+    """Print the verdict, and where the rest is."""
+    from virtproof.reports.text import render_text
+    from virtproof.results_json import dump_run
+
+    if as_json:
+        click.echo(dump_run(run), nl=False)
+    else:
+        click.echo(render_text(run, files=[str(file) for file in files]), nl=False)

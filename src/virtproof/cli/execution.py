@@ -1,0 +1,70 @@
+"""Cases over the worker pool, with progress on a terminal and ctrl-C in the middle."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from virtproof.cli.screen import progress
+from virtproof.cli.stop import StopRequest
+from virtproof.results import CaseResult, Verdict
+
+if TYPE_CHECKING:
+    from virtproof.conformance.case import Case
+
+# Each worker keeps one guest busy; more of them than CPUs only makes guests time out.
+DEFAULT_WORKERS = min(2, os.cpu_count() or 1)
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=DEFAULT_WORKERS,
+    show_default=True,
+    metavar="N",
+    help="Guests that run at the same time.",
+)
+engine_option = click.option(
+    "--engine", type=click.Choice(["kvm"]), default="kvm", show_default=True, help="What executes the guests."
+)
+
+
+def require_kvm() -> None:
+    """Raise ``KvmUnavailable``, which names the cause, where no guest can be run."""
+    from virtproof.kvm import Kvm
+
+    with Kvm.open():
+        pass
+
+
+def why_no_kvm() -> str:
+    """Return, in a sentence or two, why no guest can be run and what to do about it; empty where they can."""
+    from virtproof.kvm import KvmUnavailable
+
+    try:
+        require_kvm()
+    except KvmUnavailable as fault:
+        return f"{fault.tried}: {fault.saw}. To do: {fault.remedy}."
+    return ""
+
+
+def run(cases: Sequence[Case], *, engine: str, workers: int, stop: StopRequest) -> tuple[CaseResult, ...]:
+    """Run ``cases`` and return their results in the order given; fewer when asked to stop."""
+    from virtproof.conformance.pool import run_cases
+
+    done: dict[str, CaseResult] = {}
+    with progress("guests", len(cases)) as step:
+        for result in stop.until_asked(run_cases(cases, engine=engine, workers=workers)):
+            done[result.id] = result
+            step(f"{result.verdict} {result.id}")
+    return tuple(done[case.id] for case in cases if case.id in done)
+
+
+def count(results: Sequence[CaseResult]) -> dict[str, dict[str, int]]:
+    """Return area -> verdict -> number, verdicts in their order of definition."""
+    areas = sorted({result.area for result in results})
+    numbers = Counter((result.area, result.verdict) for result in results)
+    return {area: {v.value: numbers[area, v] for v in Verdict if numbers[area, v]} for area in areas}

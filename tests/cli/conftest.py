@@ -1,0 +1,78 @@
+"""Stand-ins for what a test of the command line must not depend on: /dev/kvm, and how guests end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from virtproof.conformance.case import Case
+from virtproof.results import CaseResult, Check, Verdict
+
+
+class Guests:
+    """Instead of the worker pool: every case passes, unless ``verdicts`` has another word for it."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        self.ran: list[str] = []
+        self.interrupt_after: int | None = None  # as ctrl-C would, after so many cases
+
+    def run_cases(self, cases: Sequence[Case], *, engine: str, workers: int) -> Iterator[CaseResult]:
+        assert (engine, workers > 0) == ("kvm", True)
+        for case in cases:
+            if len(self.ran) == self.interrupt_after:
+                signal.raise_signal(signal.SIGINT)
+            self.ran.append(case.id)
+            yield self.result(case)
+
+    def result(self, case: Case) -> CaseResult:
+        verdict = self.verdicts.get(case.id, Verdict.PASS)
+        ok = verdict is Verdict.PASS
+        return CaseResult(
+            id=case.id,
+            area=case.area,
+            title=case.title,
+            mode=str(case.mode),
+            cite=tuple(map(str, case.cite)),
+            verdict=verdict,
+            reason="" if ok else "the vector differs\x1b[2J",
+            checks=(Check("vector", "#UD", "#UD" if ok else "#GP", ok),),
+        )
+
+
+@pytest.fixture
+def guests(monkeypatch: pytest.MonkeyPatch) -> Guests:
+    stand_in = Guests()
+    monkeypatch.setattr("virtproof.cli.execution.require_kvm", lambda: None)
+    monkeypatch.setattr("virtproof.conformance.pool.run_cases", stand_in.run_cases)
+    return stand_in
+
+
+@pytest.fixture
+def no_kvm(guests: Guests, monkeypatch: pytest.MonkeyPatch) -> Guests:
+    """A host without /dev/kvm."""
+    from virtproof.cli import execution
+    from virtproof.kvm import Kvm, KvmUnavailable
+
+    def refuse(path: str = "/dev/kvm") -> Kvm:
+        raise KvmUnavailable(
+            "kvm-device-missing", f"open {path}", "No such file or directory", "load kvm_intel or kvm_amd"
+        )
+
+    def require_kvm() -> None:
+        Kvm.open()
+
+    monkeypatch.setattr(Kvm, "open", refuse)
+    monkeypatch.setattr(execution, "require_kvm", require_kvm)
+    return guests
+
+
+@pytest.fixture(scope="session")
+def some() -> tuple[Case, ...]:
+    """A few cases of one area, by which a test limits what it runs."""
+    from virtproof.conformance.catalogue import all_cases
+
+    area = all_cases()[0].area
+    return tuple(case for case in all_cases() if case.area == area)[:3]

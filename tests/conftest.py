@@ -1,0 +1,21 @@
+"""Fixtures for tests that boot guests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from virtproof.kvm import Kvm, KvmUnavailable
+from virtproof.vmm.engines.kvm import KvmEngine
+
+
+@pytest.fixture
+def engine() -> Iterator[KvmEngine]:
+    """The KVM engine; skips, with the reason, where /dev/kvm cannot be used."""
+    try:
+        kvm = Kvm.open()
+    except KvmUnavailable as fault:
+        pytest.skip(str(fault))
+    with kvm:
+        yield KvmEngine(kvm)

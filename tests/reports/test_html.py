@@ -1,0 +1,218 @@
+"""The HTML report: its structure is what assistive technology needs, its text is only text, and it stays small."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from virtproof import reports
+from virtproof.reports.html import render_html
+from virtproof.results import Evidence, Run, Verdict
+
+VOID = {"meta", "input", "br", "wbr", "link", "img"}
+Pair = tuple[Run, Evidence]
+
+
+class Page(HTMLParser):
+    """Elements in order, and what is inside <script> and <style>; refuses wrong nesting."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.sources: dict[str, str] = {"script": "", "style": ""}
+        self.stack: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.stack
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag, f"</{tag}> at line {self.getpos()}"
+
+    def handle_data(self, data: str) -> None:
+        if self.stack and self.stack[-1] in self.sources:
+            self.sources[self.stack[-1]] += data
+        else:
+            self.text += data
+
+    def all(self, *tags: str) -> Iterator[dict[str, str]]:
+        return (attrs for tag, attrs in self.elements if tag in tags)
+
+
+@pytest.fixture
+def page(any_run: Pair) -> Page:
+    return Page(render_html(*any_run))
+
+
+def test_landmarks_and_headings(page: Page) -> None:
+    tags = Counter(tag for tag, _ in page.elements)
+    assert [tags[tag] for tag in ("main", "h1", "header", "footer", "nav", "title")] == [1] * 6
+
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert next(page.all("html"))["lang"] == "en"
+
+
+def test_every_reference_has_its_target(page: Page) -> None:
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert [name for name, number in Counter(ids).items() if number > 1] == []
+    assert not [name for name in ids if not name or re.search(r"\s", name)]
+
+    wanted = {attrs["href"] for attrs in page.all("a")}
+    assert {href for href in wanted if not href.startswith("#")} == set(), "no network"
+    wanted = {href.removeprefix("#") for href in wanted}
+    wanted |= {name for _, attrs in page.elements for name in attrs.get("aria-labelledby", "").split()}
+    assert wanted <= set(ids)
+
+
+def test_tables_and_controls_have_names(page: Page) -> None:
+    assert all("scope" in attrs for attrs in page.all("th"))
+    assert all(attrs.get("role") == "region" and attrs["tabindex"] == "0" for _, attrs in page.elements
+               if attrs.get("class") == "scroll")  # fmt: skip
+    names = [attrs.get("aria-label") or attrs["aria-labelledby"] for attrs in page.all("section", "nav", "form")]
+    names += [attrs["aria-label"] for _, attrs in page.elements if attrs.get("role") == "region"]
+    assert len(set(names)) == len(names), "landmarks are told apart by their names"
+    for number, (tag, _) in enumerate(page.elements):
+        if tag == "input":
+            assert page.elements[number - 1][0] == "label"
+        if tag == "details":
+            assert page.elements[number + 1][0] == "summary"
+
+
+def test_only_our_script_and_style_may_act(page: Page) -> None:
+    policy = next(attrs["content"] for attrs in page.all("meta") if "http-equiv" in attrs)
+    for kind, source in page.sources.items():
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert len(list(page.all("script"))) == 1
+    assert {name for _, attrs in page.elements for name in attrs if name == "style" or name.startswith("on")} == set()
+    assert not list(page.all("img", "link", "iframe", "object", "base"))
+
+
+def test_hostile_text_stays_text(runs: dict[str, Pair]) -> None:
+    html = render_html(*runs["hostile"])
+
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "{{ 7*7 }}" in html
+    assert "\\x00 \\x1b[31mred\\x1b[0m \\ud800 \\u202eevil \\ufffe" in html
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202e\ufffe]", html)
+    assert "… (1044480 more characters)" in html
+    html.encode("utf-8")
+
+
+def test_the_first_screen_answers(runs: dict[str, Pair]) -> None:
+    text = " ".join(Page(render_html(*runs["firmware off"])).text.split())
+
+    order = ["Not compliant", "does not meet 3 of 6", "What stands in the way", "switched it off and locked it",
+             "Also noticed", "What to do", "Enter the BIOS set-up", "modprobe msr", "not proven, and why",
+             "Claims and proofs", "Requirements of profile", "Conformance", "Host", "Facts", "Run"]  # fmt: skip
+    start = text.index("Not compliant Skip") if "Not compliant Skip" in text else text.index("Skip to the report")
+    places = []
+    for words in order:
+        start = text.index(words, start)
+        places.append(start)
+    assert places == sorted(places)
+    first_screen = text[: text.index("A claim is proven where")]
+    assert first_screen.count("switched it off and locked it") == 1, "one cause is told once"
+    assert first_screen.count("Enter the BIOS set-up") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "banner"),
+    [("software backend", "Guest results describe an emulator"), ("interrupted", "This run is incomplete")],
+)
+def test_banners(runs: dict[str, Pair], name: str, banner: str) -> None:
+    assert banner in render_html(*runs[name])
+    assert banner not in render_html(*runs["healthy"])
+
+
+def test_failing_cases_are_open_and_passing_ones_are_not(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["software backend"]
+    page = Page(render_html(run, evidence))
+    cases = [attrs for attrs in page.all("details") if attrs.get("class") == "case"]
+
+    assert len(cases) == len(evidence.cases)
+    assert {attrs["data-v"] for attrs in cases if "open" in attrs} == {"fail", "crash", "error"}
+    assert {attrs["data-v"] for attrs in cases if "open" not in attrs} == {"pass", "skip"}
+    assert {f"case-{case.id}" for case in evidence.cases} <= {attrs.get("id") for attrs in page.all("div")}
+
+
+def test_only_what_differs_is_marked(runs: dict[str, Pair]) -> None:
+    html = render_html(*runs["software backend"])
+    marked = re.findall(r'<tr class="mismatch"><th scope="row">(.*?)</th>', html)
+    assert marked == ["PTE.D", "PTE"]
+
+
+def test_without_evidence_the_run_is_enough(runs: dict[str, Pair]) -> None:
+    run, _ = runs["software backend"]
+    page = Page(render_html(run))
+
+    assert "made without evidence.json.gz" in page.text
+    assert {attrs["data-v"] for attrs in page.all("details") if attrs.get("class") == "case"} == {
+        "fail",
+        "crash",
+        "error",
+    }
+    assert "KVM_INTERNAL_ERROR_EMULATION" in page.text
+
+
+def test_five_thousand_cases_stay_small(big_run: Pair) -> None:
+    run, evidence = big_run
+    html = render_html(run, evidence)
+    assert len(html.encode()) < 3_000_000
+    assert html.count('<details class="case"') == len(evidence.cases) == 5000
+
+
+def test_evidence_beyond_the_budget_is_named(runs: dict[str, Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+    run, evidence = runs["software backend"]
+    crash = next(case for case in evidence.cases if case.verdict is Verdict.CRASH)
+    monkeypatch.setattr("virtproof.reports.html.FAILING_BUDGET", len("".join(crash.evidence[:2])))
+    html = render_html(run, replace(evidence, cases=(crash,)))
+
+    assert crash.evidence[1] in html
+    assert crash.evidence[2] not in html
+    assert f"{len(crash.evidence) - 2} lines more in evidence.json.gz" in html
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two #rrggbb colours, by WCAG 2.1, 'relative luminance'."""
+
+    def luminance(colour: str) -> float:
+        channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_can_be_read(theme: int) -> None:
+    style = (Path(reports.__file__).parent / "templates/report.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r":root \{(.*?)\}", style, re.DOTALL)[theme]))
+    pairs = [(ink, ground) for ink in ("ink", "soft", "link") for ground in ("page", "sheet", "faint")]
+    pairs += [(tone, ground) for tone in ("good", "bad", "open", "calm") for ground in (f"{tone}-fill", "sheet")]
+    pairs.append(("ink", "open-fill"))
+
+    assert {pair: contrast(colours[pair[0]], colours[pair[1]]) for pair in pairs
+            if contrast(colours[pair[0]], colours[pair[1]]) < 4.5} == {}  # fmt: skip

@@ -1,0 +1,67 @@
+"""The plain report."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from virtproof.reports.text import FAILING_SHOWN, render_text
+from virtproof.results import Evidence, Run
+
+Pair = tuple[Run, Evidence]
+
+
+def test_it_answers_in_order(runs: dict[str, Pair]) -> None:
+    text = render_text(runs["firmware off"][0], files=("out/report.html",))
+    order = ["NOT COMPLIANT  profile kvm-host", "does not meet 3 of 6", "What stands in the way", "Also noticed",
+             "What to do", "  1. Enter the BIOS", "  2. modprobe msr", "Not proven",
+             "Requirements: 1 met, 3 not met, 1 unknown, 1 waived", "Cases: none", "out/report.html"]  # fmt: skip
+
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_cases_and_mismatches(runs: dict[str, Pair]) -> None:
+    text = render_text(runs["software backend"][0])
+
+    assert "! Guest results describe an emulator (kvm_pvm); hardware claims stay unproven." in text
+    assert "  traps            20      0      1      0      0\n" in text
+    assert "  all              54      1      1      1      1\n" in text
+    assert "  fail   page.ad.dirty_on_write.pae32: The first write sets A and D in the leaf entry\n" in text
+    assert "         PTE.D: expected 1, observed 0\n" in text
+
+
+def test_many_failures_are_cut_with_a_word(big_run: Pair) -> None:
+    run, _ = big_run
+    text = render_text(run)
+    assert text.count("  fail   ") == FAILING_SHOWN
+    assert f"  and {len(run.failing) - FAILING_SHOWN} more in the HTML report\n" in text
+
+
+def test_nothing_is_wrong_with_a_healthy_host(runs: dict[str, Pair]) -> None:
+    text = render_text(runs["healthy"][0])
+    assert text.startswith("COMPLIANT")
+    for title in ("What stands in the way", "What to do", "Failing cases", "!"):
+        assert title not in text
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_lines_fit(runs: dict[str, Pair], width: int) -> None:
+    for name in ("healthy", "firmware off", "interrupted"):
+        assert max(map(len, render_text(runs[name][0], width=width).splitlines())) <= width
+
+
+def test_hostile_text_cannot_drive_the_terminal(runs: dict[str, Pair]) -> None:
+    run, _ = runs["hostile"]
+    text = render_text(replace(run, profile="x\nCOMPLIANT", counts={"\x1b[2J\nCOMPLIANT": {"pass": 1}}))
+
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202e]", text)
+    assert not re.search("^ *COMPLIANT", text, re.MULTILINE)
+    assert max(map(len, text.splitlines())) < 1000
+
+
+def test_every_run_has_a_text(any_run: Pair) -> None:
+    run, _ = any_run
+    assert render_text(run).startswith(run.outcome.upper())
