@@ -68,7 +68,7 @@ def _state(row: Row, image: Image, seen: Observation) -> Iterator[Check]:
     for name, value in registers(row, image).items():
         if want.keeps or name in want.regs:
             expected = resolve(want.regs.get(name, value), image)
-            yield _number(name, expected & mask, seen.gpr[GPRS.index(name)])
+            yield _number(name, expected & mask, seen.gpr[GPRS.index(name)] & mask)
     for n, (address, word) in enumerate(want.memory.items()):
         if isinstance(word, tuple):
             yield from (_part(part, seen.peeked[n]) for part in word)

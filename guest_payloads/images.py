@@ -37,8 +37,12 @@ class Recipe:
 # fmt: off
 RECIPES: Mapping[str, Recipe] = {
     "real16":     Recipe("real16.S",     "real16.ld",     "32"),
+    "vm86":       Recipe("prot32.S",     "low.ld",        "32"),
+    "prot16":     Recipe("prot32.S",     "low.ld",        "32"),
     "prot32":     Recipe("prot32.S",     "trampoline.ld", "32"),
+    "pse32":      Recipe("prot32.S",     "trampoline.ld", "32", ("-DPSE",)),
     "pae32":      Recipe("prot32.S",     "trampoline.ld", "32", ("-DPAE",)),
+    "compat32":   Recipe("long64.S",     "trampoline.ld", "64"),
     "long64":     Recipe("long64.S",     "trampoline.ld", "64"),
     "fresh_zero": Recipe("fresh_zero.S", "program.ld",    "64"),
 }

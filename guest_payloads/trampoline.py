@@ -31,8 +31,12 @@ class Mode(StrEnum):
     """The mode a guest runs in; the value is the trampoline's name."""
 
     REAL16 = "real16"
+    VM86 = "vm86"
+    PROT16 = "prot16"
     PROT32 = "prot32"
+    PSE32 = "pse32"
     PAE32 = "pae32"
+    COMPAT32 = "compat32"
     LONG64 = "long64"
 
 
@@ -45,12 +49,17 @@ class Initial(NamedTuple):
 
 
 _PROTECTED = Cr0(0).but(pe=1, et=1, ne=1, wp=1)
+_LONG = Efer(0).but(nxe=1, lme=1, lma=1)
 # fmt: off
 INITIAL = {
-    Mode.REAL16: Initial(Cr0(0).but(et=1),     Cr4(0),            Efer(0)),
-    Mode.PROT32: Initial(_PROTECTED,           Cr4(0),            Efer(0)),
-    Mode.PAE32:  Initial(_PROTECTED.but(pg=1), Cr4(0).but(pae=1), Efer(0).but(nxe=1)),
-    Mode.LONG64: Initial(_PROTECTED.but(pg=1), Cr4(0).but(pae=1), Efer(0).but(nxe=1, lme=1, lma=1)),
+    Mode.REAL16:   Initial(Cr0(0).but(et=1),     Cr4(0),            Efer(0)),
+    Mode.VM86:     Initial(_PROTECTED,           Cr4(0),            Efer(0)),
+    Mode.PROT16:   Initial(_PROTECTED,           Cr4(0),            Efer(0)),
+    Mode.PROT32:   Initial(_PROTECTED,           Cr4(0),            Efer(0)),
+    Mode.PSE32:    Initial(_PROTECTED.but(pg=1), Cr4(0).but(pse=1), Efer(0)),
+    Mode.PAE32:    Initial(_PROTECTED.but(pg=1), Cr4(0).but(pae=1), Efer(0).but(nxe=1)),
+    Mode.COMPAT32: Initial(_PROTECTED.but(pg=1), Cr4(0).but(pae=1), _LONG),
+    Mode.LONG64:   Initial(_PROTECTED.but(pg=1), Cr4(0).but(pae=1), _LONG),
 }
 # fmt: on
 
@@ -88,11 +97,13 @@ def start_state(mode: Mode, image: Image, reset: SpecialRegisters) -> SpecialReg
     match mode:
         case Mode.REAL16:
             state = modes.real16(reset)
-        case Mode.PROT32:
+        case Mode.VM86 | Mode.PROT16 | Mode.PROT32:
             state = modes.prot32(reset)
+        case Mode.PSE32:
+            state = replace(modes.prot32(reset), cr3=image["pd"])
         case Mode.PAE32:
             state = modes.pae32(reset, image["pdpt"])
-        case Mode.LONG64:
+        case Mode.COMPAT32 | Mode.LONG64:
             state = modes.long64(reset, image["pml4"])
     cr0, cr4, efer = INITIAL[mode]
     return replace(state, cr0=int(cr0), cr4=int(cr4), efer=int(efer))
