@@ -26,7 +26,7 @@ LARGE = WINDOW + 0x40_0000  # mapped by the window's second directory entry
 P, RW, US, A, D, PS = 1, 2, 4, 0x20, 0x40, 0x80
 PTE, PDE, PDE1 = At("window_pt"), At("window_pd"), At("window_pd", 4)
 FRAME = At("frame")
-HIGH = 1 << 30  # memory of the row's own, at a multiple of 4 MiB
+HIGH = 32 << 20  # memory of the row's own, at a multiple of 4 MiB
 
 OLD, NEW = 0x0DD0_55AA, 0x1122_3344
 AT_PAGE = {"rax": NEW, "rbx": WINDOW + 0x128}

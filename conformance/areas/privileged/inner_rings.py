@@ -7,7 +7,7 @@ An exception at ring 1 or 2 that goes to a handler of ring 0 takes SS0:ESP0, or 
 A gate to ring 1 takes the stack of ring 1 from the TSS.
 """
 
-from virtproof.conformance.case import RF, At, Insn, Set, completes, cr0, family, faults, mem16
+from virtproof.conformance.case import RF, At, Insn, Set, completes, cr0, family, faults, mem16, pio_in
 from virtproof.conformance.window import FRAME, WINDOW, maps, page
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, sdm
@@ -91,7 +91,7 @@ CASES = (
     row("priv.cli.cpl1.long64",    "CLI at CPL 1 with IOPL 0",    LONG64, CLI,     ring=1),
     row("priv.cli.iopl2.cpl2.long64", "CLI at CPL 2 with IOPL 2 clears IF", LONG64, CLI, completes(flags_set=IOPL2, flags_clear=IF), ring=2, flags=2 | IF | IOPL2),
     row("priv.in_al.cpl1.prot32",  "IN at CPL 1 with IOPL 0",     PROT32, IN,      ring=1),
-    row("priv.io.iopl1_cpl1.long64", "IN at CPL 1 with IOPL 1",   LONG64, IN,      completes(regs={"rax": 0x0101_0101_0101_01FF}), ring=1, flags=2 | IOPL1),
+    row("priv.io.iopl1_cpl1.long64", "IN at CPL 1 with IOPL 1",   LONG64, IN,      completes(regs={"rax": 0x0101_0101_0101_01FF}, accesses=(pio_in(0x80, 1, 0xFF),)), ring=1, flags=2 | IOPL1),
 
     access("pg.acc.ring1_supervisor.long64", "CPL 1 may read a page of the supervisor", LONG64, LOAD,  completes(regs={"rax": 9}), ring=1, regs={"rbx": WINDOW}, sets=(maps(page()),), fill={FRAME: 9}),
     access("pg.acc.ring2_wp.long64",    "CPL 2 is bound by CR0.WP",    LONG64, STORE,   faults(Vector.PF, 3, cr2=WINDOW), ring=2, sets=(maps(page(write=False)),), **PAGE),

@@ -26,6 +26,7 @@ from virtproof.conformance.case import (
     mem8,
     mem16,
     mem32,
+    pio_in,
     traps,
 )
 from virtproof.guest_payloads.trampoline import Mode
@@ -122,7 +123,7 @@ CASES = (
     row("priv.vm86.int3",          "INT3 does not look at IOPL",               VM86, INT3,    traps(Vector.BP, flags_set=VM)),
     row("priv.vm86.into",          "INTO does not look at IOPL",               VM86, INTO,    traps(Vector.OF, flags_set=VM), flags=0x802),
     row("priv.vm86.in_bitmap",     "IN asks the I/O bitmap though IOPL is 3",  VM86, IN,      faults(Vector.GP, 0, accesses=()), flags=2 | IOPL3),
-    row("priv.vm86.in_allowed",    "IN with a clear bit, though IOPL is 0",    VM86, IN,      completes(regs={"rax": 0x0101_01FF}), sets=IN_ALLOWED),
+    row("priv.vm86.in_allowed",    "IN with a clear bit, though IOPL is 0",    VM86, IN,      completes(regs={"rax": 0x0101_01FF}, accesses=(pio_in(0x80, 1, 0xFF),)), sets=IN_ALLOWED),
     row("priv.vm86.seg",           "A base is the selector times 16",          VM86, (MOV_DS, LOAD), completes(regs={"rax": 0x1234}), regs=LINEAR, sets=(mem16(At("user_data", 0x28), 0x1234),)),
     row("priv.vm86.limit",         "A word at offset 0xFFFF",                  VM86, LOAD,    faults(Vector.GP, 0), regs={"rbx": 0xFFFF}),
     row("priv.vm86.frame",         "The frame on the stack of ring 0",         VM86, (MOV_DS, UD2, NOP), faults(Vector.UD, at=1, cs=0, ss=0, frame=RSP0 + -36, handler_flags_clear=VM, handler_ss=0x10, memory=FRAME), regs=LINEAR),
