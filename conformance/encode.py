@@ -44,12 +44,13 @@ def code_address(row: Row, image: Image) -> int:
 
 
 def registers(row: Row, image: Image) -> dict[str, int]:
-    """Every general register as the stimulus starts: what the row says, else a pattern that tells them apart."""
-    wide = row.mode is Mode.LONG64
-    start = {name: (0x0101_0101_0101_0101 if wide else 0x0101_0101) * (n + 1) for n, name in enumerate(GPRS)}
+    """Every general register as the stimulus starts, in their order: what the row says, else what tells them apart."""
+    names = visible(row.mode)
+    pattern = 0x0101_0101_0101_0101 if row.mode is Mode.LONG64 else 0x0101_0101
+    start = {name: pattern * (n + 1) for n, name in enumerate(names)}
     start["rsp"] = image["user_stack_top" if row.ring == 3 else "kernel_stack_top"]
-    start.update((name, resolve(value, image)) for name, value in row.regs.items())
-    return {name: start[name] for name in visible(row.mode)}
+    start.update((name, resolve(value, image)) for name, value in row.regs.items() if name in start)
+    return start
 
 
 def offsets(row: Row) -> list[int]:
@@ -73,8 +74,8 @@ def encode(row: Row, image: Image) -> Entry:
             raise Fault(f"encoding the case {row.id}", f"{have} {what}, the table holds {limit}", "split the case")
     entry = Entry()
     s = entry.stimulus
-    for name, value in registers(row, image).items():
-        s.gpr[GPRS.index(name)] = value & 0xFFFF_FFFF_FFFF_FFFF
+    for n, value in enumerate(registers(row, image).values()):
+        s.gpr[n] = value & 0xFFFF_FFFF_FFFF_FFFF
     s.rip = s.code_address = code_address(row, image)
     s.rflags = row.flags | (Rflags.vm.mask if row.mode is Mode.VM86 else 0)
     s.cs, s.ss, s.ds = SELECTORS[row.mode, row.ring]
