@@ -15,7 +15,6 @@ from virtproof.guest_payloads.table import SetKind
 from virtproof.guest_payloads.trampoline import Access, Mode
 from virtproof.results import Check
 from virtproof.spec.cite import Cite
-from virtproof.spec.x86.exception import Vector
 
 if TYPE_CHECKING:
     from virtproof.vmm.engine import Engine
@@ -93,7 +92,8 @@ class Expect:
     """What must be observed.  A field that is None is not judged.
 
     ``vector`` None: the code completes.  ``at`` and ``past`` locate the saved instruction pointer: instruction
-    number ``at`` of the code, or with ``past`` the one behind it; ``rip`` names it outright.  ``regs`` are compared
+    number ``at`` of the code, or with ``past`` the one behind it; ``rip`` names it outright; where ``at`` is None it is
+    not judged, because the manuals leave it undefined.  ``regs`` are compared
     at the trap; with ``keeps`` every register that ``regs`` does not name must still hold what it was given.
     ``memory`` maps addresses to the 8 bytes that must be there, or to parts of them.  ``accesses`` is the exact
     sequence that reached the monitor.  ``stop`` names the exit that must end the guest instead of an answer.
@@ -101,7 +101,7 @@ class Expect:
 
     vector: int | None = None
     error_code: int | None = None
-    at: int = -1
+    at: int | None = -1
     past: bool = False
     rip: Value | None = None
     cr2: Value | None = None
@@ -139,7 +139,7 @@ def completes(**more: Any) -> Expect:
     return Expect(**more)
 
 
-def faults(vector: Vector, error_code: int | None = None, **more: Any) -> Expect:
+def faults(vector: int, error_code: int | None = None, **more: Any) -> Expect:
     """A fault: the saved instruction pointer is that of the instruction, RF is set in the saved flags.
 
     Intel SDM vol. 3A, "Exception Classifications"; vol. 3B, "Resume Flag (RF)".
@@ -148,7 +148,7 @@ def faults(vector: Vector, error_code: int | None = None, **more: Any) -> Expect
     return Expect(vector=vector, error_code=error_code, **more)
 
 
-def traps(vector: Vector, **more: Any) -> Expect:
+def traps(vector: int, **more: Any) -> Expect:
     """A trap: the saved instruction pointer is that of the next instruction, RF is clear in the saved flags."""
     more.setdefault("flags_clear", RF)
     return Expect(vector=vector, past=True, **more)

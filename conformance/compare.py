@@ -40,11 +40,10 @@ def _exception(row: Row, image: Image, seen: Observation) -> Iterator[Check]:
         if done or seen.vector != want.vector:
             return
         if want.rip is not None:
-            rip = resolve(want.rip, image)
-        else:
+            yield _number("saved RIP", resolve(want.rip, image), seen.rip)
+        elif want.at is not None:
             index = want.at % len(row.code)
-            rip = start + at[index + want.past]
-        yield _number("saved RIP", rip, seen.rip)
+            yield _number("saved RIP", start + at[index + want.past], seen.rip)
         if want.error_code is not None and row.mode is not Mode.REAL16:
             yield _number("error code", want.error_code, seen.error_code)
         if row.mode is not Mode.REAL16:  # the FLAGS image has 16 bits there

@@ -12,6 +12,7 @@
 
 #define TSS_SELECTOR 0x38
 #define DATA 0x10
+#define CR4_OSXSAVE 0x40000
 #define USER_FIRST 0x1c         /* pages of user_code to user_data: trampoline.ld */
 #define USER_END 0x20
 
@@ -121,7 +122,11 @@ x_msr:  rdmsr
         shr     $32, %rdx
         wrmsr
         jmp     x_old
-x_xcr:  xgetbv
+x_xcr:  mov     %cr4, %r10              # XCR0 can be reached with OSXSAVE only, and keeps its value without
+        mov     %r10, %rax
+        or      $CR4_OSXSAVE, %eax
+        mov     %rax, %cr4
+        xgetbv
         mov     %eax, %r9d
         shl     $32, %rdx
         or      %rdx, %r9
@@ -129,6 +134,7 @@ x_xcr:  xgetbv
         mov     %r8, %rdx
         shr     $32, %rdx
         xsetbv
+        mov     %r10, %cr4
         jmp     x_old
 x_dr:   jmp     *debug_registers(, %rcx, 8)
         .irp    n, 0, 1, 2, 3, 6, 7

@@ -11,6 +11,7 @@
 
 #define TSS_SELECTOR 0x38
 #define DATA 0x10
+#define CR4_OSXSAVE 0x40000
 #define USER_FIRST 0x1c         /* pages of user_code to user_data: trampoline.ld */
 #define USER_END 0x20
 #define RFLAGS_TF 0x100
@@ -139,10 +140,15 @@ x_msr:  push    %edx
 x_xcr:  push    %edx
         push    %eax
         mov     SET_INDEX(%esi), %ecx
+        mov     %cr4, %ebp              /* as in long64.S */
+        mov     %ebp, %eax
+        or      $CR4_OSXSAVE, %eax
+        mov     %eax, %cr4
         xgetbv
         xchg    %eax, (%esp)
         xchg    %edx, 4(%esp)
         xsetbv
+        mov     %ebp, %cr4
         pop     %eax
         pop     %edx
         ret

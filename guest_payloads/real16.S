@@ -195,7 +195,8 @@ common: push    %ds
         dec     %cx
         jmp     2b
 
-3:      imul    $SET_SIZE, applied, %si
+3:      lidt    idtr
+        imul    $SET_SIZE, applied, %si
         add     $STIM_SETS, %si
         mov     applied, %di
         shl     $3, %di
@@ -236,6 +237,9 @@ stubs:  .set    v, 0
         .section .data, "aw"
         .balign 4
         .globl  count, stubs
+idtr:   .word   256 * 4 - 1
+        .long   0
+        .balign 4
 exchanges:
         .word   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr
 debug_registers:

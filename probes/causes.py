@@ -57,7 +57,7 @@ CAUSES = {cause.id: cause for cause in (
     Cause("kvm-device-missing",    "/dev/kvm does not exist{detail}",
           "load-module",           "modprobe {module}; the kernel log says why if that fails."),
     Cause("kvm-no-permission",     "this user may not open /dev/kvm (mode {mode}, owner {owner}, group {group})",
-          "join-group",            "Add the user to the group {group} (usermod -aG {group} USER, then log in again), or run as root."),
+          "join-group",            "{advice}"),
     Cause("kvm-api-version",       "KVM's API version is {detail}; it has been 12 since Linux 2.6.22",
           "update-kernel",         "Use a kernel with the stable KVM API."),
     Cause("kvm-capability-missing", "KVM lacks a capability that every guest needs: {detail}",

@@ -34,6 +34,11 @@ def render(cpus: Iterable[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
+def join(lists: Iterable[str]) -> str:
+    """Several CPU lists as one."""
+    return render(cpu for text in lists for cpu in parse(text))
+
+
 def group(values: Iterable[tuple[int, str]]) -> dict[str, str]:
     """Pairs (CPU, value) as value -> CPU list: what equal CPUs say is stored once."""
     by_value: dict[str, list[int]] = {}

@@ -276,7 +276,9 @@ def _summary(outcome: Outcome, profile: Profile, findings: Sequence[Finding], re
     return f"{word} {profile.name}: {first.cause_text or first.title}{rest}."
 
 
-def _not_proven(joined: Sequence[ClaimResult], hardware: dict[str, bool], results: Sequence[CaseResult]) -> tuple[str, ...]:
+def _not_proven(
+    joined: Sequence[ClaimResult], hardware: dict[str, bool], results: Sequence[CaseResult]
+) -> tuple[str, ...]:
     """What could not be proven here, and why: one sentence for each reason."""
     by_reason: dict[str, list[str]] = {}
     for claim in joined:

@@ -5,7 +5,6 @@ docs/profiles.md describes all three.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import tomllib
@@ -135,9 +134,7 @@ def load_profile(name_or_path: str) -> Profile:
     document = _Document(path, SCHEMA)
     known = (FOLDER / "deviations.toml").read_bytes() if (FOLDER / "deviations.toml").exists() else b""
     document.check(PROFILE)
-    requirements = tuple(
-        _requirement(document, number, row) for number, row in enumerate(document.rows("requirement"))
-    )
+    requirements = tuple(_requirement(document, number, row) for number, row in enumerate(document.rows("requirement")))
     document.unique("requirement", [one.id for one in requirements])
     return Profile(
         name=document.table["name"],
@@ -306,7 +303,10 @@ def _requirement(document: _Document, number: int, row: dict[str, Any]) -> Requi
         refuse("fact", f"there is no fact {row['fact']!r}{_nearest(row['fact'], facts)}")
     conditions = [key for key in ("equals", "one_of", "at_least") if key in row]
     if ("fact" in row) != (len(conditions) == 1):
-        refuse(conditions[0] if conditions else "fact", "a fact needs exactly one of equals, one_of, at_least; nothing else has one")
+        refuse(
+            conditions[0] if conditions else "fact",
+            "a fact needs exactly one of equals, one_of, at_least; nothing else has one",
+        )
     for name in row.get("claims", ()):
         if name not in claims:
             refuse("claims", f"there is no claim {name!r}{_nearest(name, claims)}")
@@ -315,10 +315,13 @@ def _requirement(document: _Document, number: int, row: dict[str, Any]) -> Requi
             refuse("layers", f"there is no layer {name!r}{_nearest(name, LAYERS)}")
     if "cause" in row and row["cause"] not in CAUSES:
         refuse("cause", f"there is no cause {row['cause']!r}{_nearest(row['cause'], CAUSES)}")
-    return Requirement(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return Requirement(**fields)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 -- needed where something is wrong
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -378,7 +381,14 @@ WAIVERS: dict[str, Callable[[object, str], None]] = {
 DEVIATIONS: dict[str, Callable[[object, str], None]] = {
     **HEADER,
     "deviation": _Rows(
-        {"id": ID, "cases": PATTERNS, "backend": shape.text(64), "kernel": shape.text(64), "reason": LINE, "cite": LINES},
+        {
+            "id": ID,
+            "cases": PATTERNS,
+            "backend": shape.text(64),
+            "kernel": shape.text(64),
+            "reason": LINE,
+            "cite": LINES,
+        },
         {},
     ),
 }

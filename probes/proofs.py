@@ -33,7 +33,9 @@ def join(
     answered = [result for result in speaking if result.verdict in {Verdict.PASS, Verdict.FAIL, Verdict.CRASH}]
     broken = [result for result in answered if result.verdict is not Verdict.PASS]
 
-    def judged(proof: Proof, reason: str, deciding: Sequence[CaseResult], functional: Layer | None = None) -> ClaimResult:
+    def judged(
+        proof: Proof, reason: str, deciding: Sequence[CaseResult], functional: Layer | None = None
+    ) -> ClaimResult:
         cases = tuple(result.id for result in deciding)
         return replace(
             claim, proof=proof, proof_reason=reason, proof_cases=cases, functional=functional or claim.functional

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from typing import Any, NoReturn
 
 from virtproof.probes import shape
-from virtproof.probes.cpus import MAX_CPUS, parse
+from virtproof.probes.cpus import MAX_CPUS, join, parse
 from virtproof.spec.fault import Fault
 
 SCHEMA = "virtproof.snapshot/1"
@@ -30,6 +29,19 @@ class Snapshot(dict[str, Any]):
         """What CPUID gave for a leaf: (EAX, EBX, ECX, EDX) and the CPUs; empty where no CPU has it or was read."""
         values = self._section("cpuid").get("values", {}).get(f"{leaf:08x}.{sub:02x}", {})
         return [(registers(text), cpus) for text, cpus in values.items()]
+
+    def register(self, leaf: int, sub: int, column: int) -> list[tuple[int, str]]:
+        """One register of a CPUID leaf (0 EAX .. 3 EDX): each distinct value and the CPUs.
+
+        Other registers of the leaf may hold an APIC id, so that every CPU has a leaf of its own.
+        """
+        pairs = self.cpuid(leaf, sub)
+        if len(pairs) <= 1:
+            return [(values[column], cpus) for values, cpus in pairs]
+        merged: dict[int, list[str]] = {}
+        for values, cpus in pairs:
+            merged.setdefault(values[column], []).append(cpus)
+        return [(value, join(lists)) for value, lists in merged.items()]
 
     def msr(self, index: int) -> list[tuple[int, str]]:
         """What RDMSR gave, and the CPUs; empty where the MSR was not read."""
@@ -116,7 +128,9 @@ def loads(data: bytes | str) -> Snapshot:
     try:
         document = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise Fault("read a snapshot", f"not a JSON document: {error}", "collect it again: virtproof collect") from error
+        raise Fault(
+            "read a snapshot", f"not a JSON document: {error}", "collect it again: virtproof collect"
+        ) from error
     return checked(document)
 
 
@@ -142,6 +156,8 @@ def dumps(snapshot: Snapshot) -> str:
 
 def save(snapshot: Snapshot, path: str) -> None:
     """Write a snapshot, whole or not at all.  Raises ``Fault``."""
+    import tempfile  # noqa: PLC0415 -- costs 10 ms, and most commands save nothing
+
     folder = os.path.dirname(os.path.abspath(path))
     temporary = ""
     try:
@@ -167,8 +183,14 @@ def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return table
 
 
+def _some(text: str) -> None:
+    if not parse(text):
+        raise Fault("read a CPU list", "no CPU at all")
+
+
 HEX = "[0-9a-f]"
 CPU_LIST = shape.parsed_by(parse, limit=65536)
+SOME_CPUS = shape.parsed_by(_some, limit=65536)
 SHORT, PATH = shape.text(1024), shape.text(512, r"/[^\0]*")
 MSR_INDEX = shape.text(10, f"0x{HEX}{{1,8}}")
 U64 = shape.text(18, f"0x{HEX}{{1,16}}")
@@ -219,7 +241,7 @@ DOCUMENT = shape.record(
         "schema": shape.text(64),
         "tool": shape.text(64),
         "taken": shape.text(32, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"),
-        "cpus": CPU_LIST,
+        "cpus": SOME_CPUS,
     },
     {
         "cpuid": shape.record(

@@ -26,12 +26,12 @@ def cpuid(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
 
     def read(snapshot: Snapshot) -> Read:
         seen = [
-            Seen(_take(leaf_[column], field), f"{leaf_[column]:#010x}", cpus) for leaf_, cpus in snapshot.cpuid(leaf, sub)
+            Seen(_take(value, field), f"{value:#010x}", cpus) for value, cpus in snapshot.register(leaf, sub, column)
         ]
         if len(seen) == 1 and seen[0].cpus == snapshot["cpus"]:
             return tuple(seen)
         have = {cpu for one in seen for cpu in parse(one.cpus)}
-        asked = {cpu for _, cpus in snapshot.cpuid(base) for cpu in parse(cpus)}
+        asked = {cpu for _, cpus in snapshot.register(base, 0, 0) for cpu in parse(cpus)}
         unread = sorted(set(parse(snapshot["cpus"])) - asked)
         if unread:
             reason = snapshot.obstacle("cpuid", f"{base:08x}", unread[0])

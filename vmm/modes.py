@@ -40,7 +40,7 @@ def real16(reset: SpecialRegisters, *, segment: int = 0) -> SpecialRegisters:
     return replace(
         reset,
         cs=code, ds=data, es=data, ss=data, fs=zero, gs=zero,
-        tr=replace(_TR, selector=0), ldt=_LDT,
+        tr=_TR._replace(selector=0), ldt=_LDT,
         gdt=Table(0, 0xFFFF), idt=Table(0, 0x3FF),
         cr0=CR0_ET, cr3=0, cr4=0, efer=0,
     )  # fmt: skip

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, fields
 from operator import attrgetter
-from typing import Self
+from typing import NamedTuple, Self
 
 
 @dataclass(slots=True)
@@ -45,8 +45,7 @@ class Registers:
         return " ".join(f"{name}={value:#x}" for name, value in zip(_REGS_NAMES, astuple(self), strict=True))
 
 
-@dataclass(slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A segment register with its hidden part; ``limit`` is in bytes whatever ``g`` says."""
 
     base: int = 0
@@ -63,28 +62,30 @@ class Segment:
     unusable: int = 0
 
 
-@dataclass(slots=True)
-class Table:
+class Table(NamedTuple):
     """GDTR or IDTR."""
 
     base: int = 0
     limit: int = 0xFFFF
 
 
+_DEFAULT_SEGMENT, _DEFAULT_TABLE = Segment(), Table()
+
+
 @dataclass(slots=True)
 class SpecialRegisters:
     """Segments, tables, control registers, EFER and the local APIC's base."""
 
-    cs: Segment = field(default_factory=Segment)
-    ds: Segment = field(default_factory=Segment)
-    es: Segment = field(default_factory=Segment)
-    fs: Segment = field(default_factory=Segment)
-    gs: Segment = field(default_factory=Segment)
-    ss: Segment = field(default_factory=Segment)
-    tr: Segment = field(default_factory=Segment)
-    ldt: Segment = field(default_factory=Segment)
-    gdt: Table = field(default_factory=Table)
-    idt: Table = field(default_factory=Table)
+    cs: Segment = _DEFAULT_SEGMENT
+    ds: Segment = _DEFAULT_SEGMENT
+    es: Segment = _DEFAULT_SEGMENT
+    fs: Segment = _DEFAULT_SEGMENT
+    gs: Segment = _DEFAULT_SEGMENT
+    ss: Segment = _DEFAULT_SEGMENT
+    tr: Segment = _DEFAULT_SEGMENT
+    ldt: Segment = _DEFAULT_SEGMENT
+    gdt: Table = _DEFAULT_TABLE
+    idt: Table = _DEFAULT_TABLE
     cr0: int = 0
     cr2: int = 0
     cr3: int = 0
@@ -95,18 +96,18 @@ class SpecialRegisters:
     interrupt_bitmap: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def pack(self) -> bytes:
-        segments = [value for name in _SEGMENTS for value in _SEGMENT_VALUES(getattr(self, name))]
-        tables = (self.gdt.base, self.gdt.limit, self.idt.base, self.idt.limit)
-        return _SREGS.pack(*segments, *tables, *_CONTROL_VALUES(self), *self.interrupt_bitmap)
+        return _SREGS.pack(
+            *self.cs, *self.ds, *self.es, *self.fs, *self.gs, *self.ss, *self.tr, *self.ldt,
+            *self.gdt, *self.idt, *_CONTROL_VALUES(self), *self.interrupt_bitmap,
+        )  # fmt: skip
 
     @classmethod
     def unpack(cls, data: bytes | bytearray) -> Self:
         v = _SREGS.unpack_from(data)
-        n = _SEGMENT_FIELDS
-        cs, ds, es, fs, gs, ss, tr, ldt = (Segment(*v[at : at + n]) for at in range(0, 8 * n, n))
-        gdt_base, gdt_limit, idt_base, idt_limit, *control, b0, b1, b2, b3 = v[8 * n :]
-        gdt, idt = Table(gdt_base, gdt_limit), Table(idt_base, idt_limit)
-        cr0, cr2, cr3, cr4, cr8, efer, apic_base = control
+        width, end = len(Segment._fields), 8 * len(Segment._fields)
+        cs, ds, es, fs, gs, ss, tr, ldt = [Segment._make(v[at : at + width]) for at in range(0, end, width)]
+        gdt, idt = Table._make(v[end : end + 2]), Table._make(v[end + 2 : end + 4])
+        cr0, cr2, cr3, cr4, cr8, efer, apic_base, b0, b1, b2, b3 = v[end + 4 :]
         return cls(
             cs, ds, es, fs, gs, ss, tr, ldt, gdt, idt, cr0, cr2, cr3, cr4, cr8, efer, apic_base, (b0, b1, b2, b3)
         )
@@ -119,9 +120,6 @@ _SREGS = struct.Struct("<" + _SEGMENT * 8 + _TABLE * 2 + "7Q4Q")
 
 _REGS_NAMES = tuple(f.name for f in fields(Registers))
 _REGS_VALUES = attrgetter(*_REGS_NAMES)
-_SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
-_SEGMENT_FIELDS = len(fields(Segment))
-_SEGMENT_VALUES = attrgetter(*(f.name for f in fields(Segment)))
 _CONTROL_VALUES = attrgetter("cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apic_base")
 
 REGS_SIZE = _REGS.size

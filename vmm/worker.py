@@ -1,9 +1,9 @@
 """Worker processes: what an abort of a library or a stuck ioctl costs is one guest, never the run.
 
 A worker is forked, so it shares the descriptors that its parent had open then, /dev/kvm among them, and it may run any
-callable without being able to import it.  It dies with its parent (prctl PR_SET_PDEATHSIG).  What it answers is taken
-as plain values only, data classes and enumerations among them: a worker that a guest has broken into cannot make its
-parent call a function.
+callable without being able to import it.  It dies with the thread that forked it (prctl PR_SET_PDEATHSIG).  What it
+answers is taken as plain values only, data classes and enumerations among them: a worker that a guest has broken into
+cannot make its parent call a function.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from types import TracebackType
@@ -88,12 +89,13 @@ class WorkerPool(Generic[T, R]):
 
     def close(self) -> None:
         """Kill and reap every worker."""
-        for worker in self._workers:
-            worker.kill()
-        for worker in self._workers:
-            self._bury(worker)
-        self._workers.clear()
-        self._undead = [pid for pid in self._undead if not _reaped(pid)]
+        with _ctrl_c_held_back():
+            for worker in self._workers:
+                worker.kill()
+            for worker in self._workers:
+                self._bury(worker)
+            self._workers.clear()
+            self._undead = [pid for pid in self._undead if not _reaped(pid)]
 
     def map(self, items: Iterable[T], seconds: float) -> Iterator[tuple[T, R | WorkerDied | WorkerTimedOut]]:
         """Yield each item with what ``target`` made of it, in order of completion.
@@ -132,27 +134,26 @@ class WorkerPool(Generic[T, R]):
                 while done:
                     yield done.popleft()
         finally:
-            for worker in busy:
-                worker.kill()
-            for worker in busy:
-                self._drop(worker)
+            with _ctrl_c_held_back():
+                for worker in busy:
+                    worker.kill()
+                for worker in busy:
+                    self._drop(worker)
 
     def _idle(self, busy: dict[_Worker, tuple[T, float]]) -> _Worker:
         for worker in self._workers:
             if worker not in busy:
                 return worker
-        # With ctrl-C held back: it must neither lose the new process, nor be raised in it on its way to _serve.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            worker = _Worker(self._target, [other.channel for other in self._workers], mask)
+        # Ctrl-C must neither lose the new process, nor be raised in it on its way to _serve.
+        with _ctrl_c_held_back():
+            worker = _Worker(self._target, [other.channel for other in self._workers])
             self._workers.append(worker)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return worker
 
     def _drop(self, worker: _Worker) -> None:
-        self._bury(worker)
-        self._workers.remove(worker)  # last: what ctrl-C interrupts here, close does again
+        with _ctrl_c_held_back():
+            self._bury(worker)
+            self._workers.remove(worker)
 
     def _bury(self, worker: _Worker) -> None:
         worker.kill()
@@ -164,9 +165,7 @@ class WorkerPool(Generic[T, R]):
 class _Worker:
     """The parent's end of one worker process."""
 
-    def __init__(
-        self, target: Callable[[Any], Any], siblings: list[socket.socket], mask: set[signal.Signals | int]
-    ) -> None:
+    def __init__(self, target: Callable[[Any], Any], siblings: list[socket.socket]) -> None:
         self.channel, theirs = socket.socketpair()
         self._received = bytearray()
         self.dead = False
@@ -180,7 +179,7 @@ class _Worker:
             theirs.close()
             raise Fault("start a worker process", str(err.strerror), "raise ulimit -u, or use fewer workers") from err
         if self.pid == 0:
-            _serve(theirs, target, parent, [self.channel, *siblings], mask)
+            _serve(theirs, target, parent, [self.channel, *siblings])
         theirs.close()
 
     def send(self, item: object, seconds: float) -> None:
@@ -246,6 +245,8 @@ class _Values(pickle.Unpickler):
     """Loads plain values: no globals but data classes and enumerations of modules that are already imported."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "getattr"):
+            return _member  # how early releases of Python 3.11 pickle a member of an enumeration
         found: Any = sys.modules.get(module)
         for part in name.split("."):
             found = getattr(found, part, None)
@@ -254,19 +255,41 @@ class _Values(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
 
 
+def _member(kind: Any, name: str) -> Enum:
+    """Return a member of an enumeration, and nothing else that a class has."""
+    if isinstance(kind, type) and issubclass(kind, Enum) and name in kind.__members__:
+        return kind.__members__[name]
+    raise pickle.UnpicklingError(f"{kind!r} has no member {name!r}")
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let SIGINT wait until the block ends.
+
+    By a handler, not by the signal mask: Python's handlers run in the main thread whichever thread took the signal.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived = []
+    signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if arrived:
+            signal.raise_signal(signal.SIGINT)
+
+
 def _serve(
-    channel: socket.socket,
-    target: Callable[[Any], Any],
-    parent: int,
-    inherited: Iterable[socket.socket],
-    mask: set[signal.Signals | int],
+    channel: socket.socket, target: Callable[[Any], Any], parent: int, inherited: Iterable[socket.socket]
 ) -> NoReturn:
     """The worker's life.  It never returns into the parent's code, nor runs the parent's exit handlers."""
     status = 1
     try:
         _die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent decides
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for other in inherited:
             other.close()
         with channel, channel.makefile("rb") as requests:
@@ -310,7 +333,10 @@ def _ready(workers: Iterable[_Worker], deadline: float) -> list[_Worker]:
 
 
 def _reaped(pid: int) -> bool:
-    return os.waitpid(pid, os.WNOHANG)[0] != 0
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
 
 
 def _signal_name(number: int) -> str:

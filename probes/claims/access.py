@@ -74,6 +74,13 @@ def kvm(inquiry: Inquiry, below: tuple[Steps, ...]) -> Steps:
 
 
 def _owners(inquiry: Inquiry) -> dict[str, str]:
+    """Whose /dev/kvm is, and how this user gets in."""
     inquiry.look("kvm.access")
     mode, owner, group = (str(inquiry.answers.value(f"kvm.{name}") or "unknown") for name in ("mode", "owner", "group"))
-    return {"mode": mode, "owner": owner, "group": group}
+    if inquiry.yes("kvm.in_group"):
+        advice = f"The user is in the group {group} already: see the container's device policy, LSM and seccomp."
+    elif mode.endswith(("60", "66")) and group != "root":
+        advice = f"Add the user to the group {group} (usermod -aG {group} USER, then log in again), or run as root."
+    else:
+        advice = "Give the device to a group (chgrp kvm /dev/kvm; chmod 660 /dev/kvm; lastingly by a udev rule) and add the user to it, or run as root."
+    return {"mode": mode, "owner": owner, "group": group, "advice": advice}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from virtproof.probes.claims.access import backend_step, open_step
 from virtproof.probes.claims.claim import ABSENT, NOT_ASKED, YES, Inquiry, Step, Steps
 from virtproof.results import Layer
@@ -57,6 +59,8 @@ def nested(inquiry: Inquiry) -> Steps:
 def _extension(inquiry: Inquiry, silicon: Step, firmware: Step, module: str) -> Steps:
     kernel = backend_step(inquiry, module)
     functional = open_step(inquiry) if kernel.layer is Layer.YES else NOT_ASKED
+    if functional.cause == "kvm-no-permission":  # says something about the user, nothing about the processor
+        functional = replace(functional, layer=Layer.UNKNOWN)
     if kernel.layer is Layer.YES and functional.layer is Layer.YES and firmware.layer is Layer.UNKNOWN:
         firmware = YES  # KVM could not have turned the extension on otherwise
     if silicon.layer is Layer.UNKNOWN and not silicon.definite and functional.layer is Layer.YES:
@@ -90,7 +94,9 @@ def _svm_firmware(inquiry: Inquiry) -> Step:
 def _reported(inquiry: Inquiry, name: str, what: str, clears_since: tuple[int, int]) -> Step:
     """The firmware's setting, as far as the kernel gives it away."""
     if inquiry.yes(f"{name}.log_off"):
-        return Step(Layer.NO, "firmware-off-reported", {"what": what, "detail": inquiry.answers[f"{name}.log_off"].seen[0].raw})
+        return Step(
+            Layer.NO, "firmware-off-reported", {"what": what, "detail": inquiry.answers[f"{name}.log_off"].seen[0].raw}
+        )
     clears = inquiry.kernel_at_least(*clears_since)
     if inquiry.yes(f"{name}.flag") and clears:
         return YES

@@ -15,7 +15,14 @@ def vt_d(inquiry: Inquiry) -> Steps:
 def amd_vi(inquiry: Inquiry) -> Steps:
     if inquiry.vendor and not inquiry.amd:
         return ABSENT
-    return _remapping(inquiry, "AMD-Vi", "IVRS", "ivrs", ("amd_iommu=off", "iommu=off"), "amd_iommu=on, or a kernel with CONFIG_AMD_IOMMU")
+    return _remapping(
+        inquiry,
+        "AMD-Vi",
+        "IVRS",
+        "ivrs",
+        ("amd_iommu=off", "iommu=off"),
+        "amd_iommu=on, or a kernel with CONFIG_AMD_IOMMU",
+    )
 
 
 def iommu(inquiry: Inquiry) -> Steps:

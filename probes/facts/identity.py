@@ -39,7 +39,7 @@ def signature_text(snapshot: Snapshot) -> Read:
     """Family, model and stepping as people write them: 25/17/1."""
     seen = tuple(
         Seen(f"{one.display_family}/{one.display_model}/{one.stepping}", f"{a:#010x}", cpus)
-        for (a, _, _, _), cpus in snapshot.cpuid(1)
+        for a, cpus in snapshot.register(1, 0, 0)
         for one in (Leaf1Eax(a),)
     )
     return seen or Unknown(snapshot.obstacle("cpuid") or "CPUID leaf 1 was not read")

@@ -31,7 +31,11 @@ def uniform_features(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
     read = sum(len(parse(cpus)) for _, cpus in snapshot.cpuid(0))
     if not read:
         return Unknown(snapshot.obstacle("cpuid") or "CPUID was not read")
-    differ = [f"CPUID {leaf:#x} {name.upper()}" for leaf, sub, name, mask in LEAVES if not _same(snapshot, leaf, sub, name, mask)]
+    differ = [
+        f"CPUID {leaf:#x} {name.upper()}"
+        for leaf, sub, name, mask in LEAVES
+        if not _same(snapshot, leaf, sub, name, mask)
+    ]
     differ += [f"MSR {index:#x}" for index in MSRS if len(snapshot.msr(index)) > 1]
     if differ:
         return (Seen(False, ", ".join(differ)),)
@@ -39,12 +43,11 @@ def uniform_features(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
 
 
 def _same(snapshot: Snapshot, leaf: int, sub: int, register: str, mask: int) -> bool:
-    pairs = snapshot.cpuid(leaf, sub)
-    if len(pairs) <= 1:
-        some = sum(len(parse(cpus)) for _, cpus in pairs)
-        return some in {0, sum(len(parse(cpus)) for _, cpus in snapshot.cpuid(0))}
-    column = REGISTERS.index(register)
-    return len({values[column] & mask for values, _ in pairs}) == 1
+    """Is a register equal on all CPUs that were read, including that all or none of them have the leaf?"""
+    pairs = snapshot.register(leaf, sub, REGISTERS.index(register))
+    have = sum(len(parse(cpus)) for _, cpus in pairs)
+    read = sum(len(parse(cpus)) for _, cpus in snapshot.register(0, 0, 0))
+    return have in {0, read} and len({value & mask for value, _ in pairs}) <= 1
 
 
 def uniform_microcode(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
@@ -62,7 +65,7 @@ def cpu_count(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
 # fmt: off
 FACTS = (
     #    id                  source                                                         meaning                                           cite     refs
-    Fact("cpu.count",        derived("/sys/devices/system/cpu/online", cpu_count),          "CPUs online",                                    CPU,     ("PL-006",)),
+    Fact("cpu.count",        derived("/sys/devices/system/cpu/online", cpu_count),          "CPUs online",                                    CPU),
     Fact("uniform.features", derived("CPUID and MSRs of every CPU", uniform_features),      "all CPUs have the same features",                UNIFORM, ("PL-023",)),
     Fact("uniform.microcode", derived("/proc/cpuinfo microcode", uniform_microcode),        "all CPUs run the same microcode",                CPU,     ("PL-026",)),
     Fact("smt.active",       text("/sys/devices/system/cpu/smt/active"),                    "SMT is active",                                  CPU,     ("PL-021",)),

@@ -93,7 +93,7 @@ def read(root: str) -> dict[str, object]:
 
 def kept_parameters(command_line: str) -> str:
     """The parameters of a kernel command line that bear on virtualization, in their order."""
-    words = command_line.split(" -- ")[0].split()  # what follows belongs to init
+    words = command_line.split(" -- ", maxsplit=1)[0].split()  # what follows belongs to init
     return " ".join(word for word in words if word.partition("=")[0].partition(".")[0] in PARAMETERS)
 
 

@@ -9,7 +9,8 @@ from virtproof.probes.sources import under, unread, why
 
 PATH = "/dev/kmsg"
 KEPT = re.compile(
-    r"\bkvm\b|kvm[-_:]|\bvmx\b|\bsvm\b|DMAR|AMD-Vi|IOMMU|\bmicrocode\b|^x86/cpu|Hypervisor detected|virt/tdx|\bSEV\b|NX \(",
+    r"\bkvm\b|kvm[-_:]|\bvmx\b|\bsvm\b|DMAR|AMD-Vi|IOMMU|\bmicrocode\b|^x86/cpu"
+    r"|Hypervisor detected|virt/tdx|\bSEV\b|NX \(",
     re.IGNORECASE,
 )
 MAX_RECORDS, MAX_LINES, MAX_LENGTH = 50_000, 300, 400

@@ -33,7 +33,7 @@ def test_special_registers_lie_where_the_abi_has_them() -> None:
     packed = structures.Sregs.from_buffer_copy(data)
     for name, segment in segments.items():
         there = getattr(packed, name)
-        assert {f.name: getattr(there, f.name) for f in dataclasses.fields(Segment)} == dataclasses.asdict(segment)
+        assert {field: getattr(there, field) for field in Segment._fields} == segment._asdict()
     assert (packed.gdt.base, packed.gdt.limit, packed.idt.base, packed.idt.limit) == (1, 2, 3, 4)
     assert [packed.cr0, packed.cr2, packed.cr3, packed.cr4, packed.cr8, packed.efer, packed.apic_base] == list(
         range(5, 12)

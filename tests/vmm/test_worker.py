@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.vmm.guests import machine
+from virtproof.vmm import modes
+from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.worker import WorkerDied, WorkerPool, WorkerRaised, WorkerTimedOut
 
 SECONDS = 20.0
@@ -42,6 +46,7 @@ def work(item: Any) -> Any:
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "abort":
+            faulthandler.disable()  # pytest has it print a stack
             os.abort()
         case "exit":
             os._exit(7)
@@ -136,6 +141,21 @@ def test_an_answer_that_is_no_plain_value_is_refused() -> None:
     assert not os.path.exists("/tmp/evil")
 
 
+@pytest.mark.kvm
+def test_a_stuck_guest_costs_itself_only(engine: KvmEngine) -> None:
+    def boot(code: bytes) -> str:
+        with machine(engine, modes.real16, code) as guest:
+            return str(guest.run(SECONDS * 10))
+
+    with WorkerPool(boot, 1) as pool:
+        halts, loops = b"\xf4", b"\xeb\xfe"
+        assert list(pool.map([halts, loops, halts], 2.0)) == [
+            (halts, "halted (HLT)"),
+            (loops, WorkerTimedOut(2.0)),
+            (halts, "halted (HLT)"),
+        ]
+
+
 def test_answers_come_in_order_of_completion() -> None:
     with WorkerPool(work, 2) as pool:
         order = [item for item, _ in pool.map(["hang", 1, 2], 0.5)]
@@ -152,10 +172,23 @@ def test_leaving_early_kills_the_busy_workers() -> None:
 
 def test_ctrl_c_propagates_and_every_worker_is_reaped() -> None:
     def interrupt(item: Any) -> Any:
-        os.kill(os.getppid(), signal.SIGINT)
+        if item == 1:  # not both: a second ctrl-C while the first is handled is another story
+            os.kill(os.getppid(), signal.SIGINT)
         return work("hang")
 
     with pytest.raises(KeyboardInterrupt), WorkerPool(interrupt, 2) as pool:
+        list(pool.map([1, 2], SECONDS))
+
+
+def test_ctrl_c_during_a_fork_loses_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork = os.fork
+
+    def interrupted_fork() -> int:
+        signal.raise_signal(signal.SIGINT)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", interrupted_fork)
+    with pytest.raises(KeyboardInterrupt), WorkerPool(work, 2) as pool:
         list(pool.map([1, 2], SECONDS))
 
 

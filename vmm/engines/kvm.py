@@ -210,6 +210,7 @@ class KvmVcpu:
     def _run(self, bus: Accesses) -> exits.Exit:
         fd, words, quads = self.fd, self._words, self._quads
         enter, pio_in, pio_out = fcntl.ioctl, bus.pio_in, bus.pio_out
+        last_shape, out, size, port, count, view, first = 0, False, 0, 0, 0, self._bytes, 0
         while True:
             try:
                 enter(fd, _RUN)  # without the 0: fcntl.ioctl tries two other types before it takes a number
@@ -222,12 +223,15 @@ class KvmVcpu:
                 raise KvmError(Ioctl.RUN, err.errno or 0) from err
             reason = words[_EXIT_REASON_32]
             if reason == _IO:
-                # struct kvm_run.io: direction and size, port and count in one word, then data_offset
-                shape, at = quads[_UNION_64], quads[_UNION_64 + 1]
-                size, port, count = shape >> 8 & 0xFF, shape >> 16 & 0xFFFF, shape >> 32
-                view = self._views[size]
-                first = at // size
-                if shape & 0xFF == _OUT:
+                shape = quads[_UNION_64]
+                if shape != last_shape:
+                    # struct kvm_run.io: direction, size, port, count; most guests repeat one access many times.
+                    # KVM puts the data at the same place every time.
+                    last_shape = shape
+                    out, size = shape & 0xFF == _OUT, shape >> 8 & 0xFF
+                    port, count = shape >> 16 & 0xFFFF, shape >> 32
+                    view, first = self._views[size], quads[_UNION_64 + 1] // size
+                if out:
                     if count == 1:
                         pio_out(port, size, view[first])
                     else:

@@ -1,0 +1,1 @@
+"""Model-specific registers: values that must be refused, and values that must be kept."""

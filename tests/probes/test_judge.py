@@ -1,0 +1,208 @@
+"""Verdicts: who is compliant, who is not, and what cannot be told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from virtproof.probes.judge import judge
+from virtproof.probes.profile import Deviation, Profile, Waiver, load_profile
+from virtproof.probes.proofs import ProofTable
+from virtproof.results import CaseResult, Layer, Outcome, Proof, Standing, Verdict
+
+TODAY = date(2026, 6, 1)
+PASS, FAIL, CRASH, SKIP, ERROR = Verdict.PASS, Verdict.FAIL, Verdict.CRASH, Verdict.SKIP, Verdict.ERROR
+
+
+def case(name: str, area: str = "traps", verdict: Verdict = PASS) -> CaseResult:
+    return CaseResult(id=name, area=area, title=name, mode="long64", cite=(), verdict=verdict)
+
+
+RAN = (case("trap.de.x"), case("pg.acc.y", "paging"), case("pio.x.z", "pio"))
+
+
+@pytest.fixture
+def profile() -> Profile:
+    return load_profile("kvm-host")
+
+
+def finding(judgement, name):
+    (one,) = (one for one in judgement.findings if one.id == name)
+    return one
+
+
+@pytest.mark.parametrize("maker", ["healthy_intel", "healthy_amd"])
+def test_a_healthy_server_is_compliant(hosts, tmp_path, profile, maker):
+    judgement = judge(getattr(hosts, maker)(tmp_path).collect(), RAN, profile, today=TODAY)
+    assert judgement.outcome is Outcome.COMPLIANT, judgement.summary
+    assert not [one for one in judgement.findings if one.gates and one.standing is Standing.NOT_MET]
+
+
+def test_a_healthy_server_is_compliant_without_the_msr_device(intel, profile):
+    intel.msrs = None
+    assert judge(intel.collect(), RAN, profile, today=TODAY).outcome is Outcome.COMPLIANT
+
+
+def test_without_guests_nothing_is_proven_and_the_verdict_is_unknown(intel, profile):
+    judgement = judge(intel.collect(), (), profile, today=TODAY)
+    assert judgement.outcome is Outcome.UNKNOWN
+    assert judgement.not_proven[0] == "No guest was run: nothing is proven."
+    assert finding(judgement, "guest-traps").cause == "not-run"
+
+
+def test_a_software_backend_is_never_compliant(amd, profile):
+    (amd.root / "sys/module/kvm_amd").rename(amd.root / "sys/module/kvm_pvm")
+    judgement = judge(amd.collect(), (*RAN, case("trap.ud.q", verdict=FAIL)), profile, today=TODAY)
+    assert judgement.outcome is Outcome.NOT_COMPLIANT
+    assert judgement.backend.software is True
+    assert finding(judgement, "hardware-backend").cause == "software-backend"
+    traps = finding(judgement, "guest-traps")
+    assert traps.cause == "emulator-breaks-rules"
+    assert any("trap.ud.q" in line for line in traps.evidence)
+
+
+def test_the_cause_and_the_remedy_reach_the_summary(intel, hosts, profile):
+    intel.msrs = {**hosts.INTEL_MSRS, 0x3A: 1}
+    judgement = judge(intel.collect(), (), profile, today=TODAY)
+    assert judgement.outcome is Outcome.NOT_COMPLIANT
+    assert "off in firmware" in judgement.summary
+    assert finding(judgement, "hardware-virtualization").remedy == "enable-in-firmware"
+
+
+def test_one_failing_case_on_hardware_decides(intel, profile):
+    results = (*RAN, case("trap.de.bad", verdict=FAIL), case("trap.db.dead", verdict=CRASH))
+    judgement = judge(intel.collect(), results, profile, today=TODAY)
+    traps = finding(judgement, "guest-traps")
+    assert (judgement.outcome, traps.standing, traps.cause) == (
+        Outcome.NOT_COMPLIANT,
+        Standing.NOT_MET,
+        "refuted-by-guests",
+    )
+    assert "trap.de: 1 wrong: trap.de.bad" in traps.evidence
+    assert traps.evidence[0] == "1 crash, 1 fail, 1 pass"
+
+
+def test_cases_that_no_profile_gates_are_reported_not_judged(intel, profile):
+    judgement = judge(intel.collect(), (*RAN, case("time.pit.x", "timers", FAIL)), profile, today=TODAY)
+    assert judgement.outcome is Outcome.COMPLIANT
+    assert finding(judgement, "guests-other").standing is Standing.NOT_MET
+
+
+def test_our_own_error_outranks(intel, profile):
+    assert (
+        judge(intel.collect(), (*RAN, case("trap.a.b", verdict=ERROR)), profile, today=TODAY).outcome is Outcome.ERROR
+    )
+
+
+def test_skipped_cases_alone_are_not_applicable(intel, profile):
+    results = (*RAN[1:], case("trap.a.b", verdict=SKIP))
+    assert (
+        finding(judge(intel.collect(), results, profile, today=TODAY), "guest-traps").standing
+        is Standing.NOT_APPLICABLE
+    )
+
+
+def test_cpus_that_differ_are_a_finding(intel, hosts, profile):
+    intel.odd = {1: (hosts.with_bit(hosts.INTEL, 7, 1, 20, False), hosts.INTEL_MSRS)}
+    judgement = judge(intel.collect(), RAN, profile, today=TODAY)
+    uniform = finding(judgement, "uniform-cpus")
+    assert (uniform.standing, uniform.cause) == (Standing.NOT_MET, "cpus-differ")
+    assert "CPUID 0x7 EBX" in uniform.cause_text
+    assert judgement.outcome is Outcome.NOT_COMPLIANT
+
+
+def test_a_fact_whose_value_differs_must_do_on_every_cpu(intel, hosts, profile):
+    intel.odd = {1: (hosts.with_bit(hosts.INTEL, 0x8000_0001, 3, 29, False), hosts.INTEL_MSRS)}
+    judgement = judge(intel.collect(), RAN, profile, today=TODAY)
+    assert finding(judgement, "long-mode").standing is Standing.NOT_MET
+
+
+def test_microcode_that_differs_is_a_finding(intel, hosts, profile):
+    intel.cpuinfo(f"{hosts.BOOT_FLAGS} vmx", "ept", ("0x1", "0x1", "0x2", "0x1"))
+    judgement = judge(intel.collect(), RAN, profile, today=TODAY)
+    assert "0x2 on CPUs 2" in finding(judgement, "uniform-microcode").evidence[0]
+    assert judgement.outcome is Outcome.NOT_COMPLIANT
+
+
+# Waivers and deviations
+
+
+def waiver(**changes) -> Waiver:
+    fields = {"finding": "guest-traps", "host": (), "owner": "ops", "reason": "known", "expires": date(2027, 1, 1)}
+    return Waiver(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(("changes", "outcome", "stale"), [
+    ({}, Outcome.COMPLIANT, 0),
+    ({"expires": TODAY}, Outcome.COMPLIANT, 0),
+    ({"expires": date(2026, 5, 31)}, Outcome.NOT_COMPLIANT, 1),
+    ({"host": (("vendor", "GenuineIntel"), ("kernel", "6.1*"))}, Outcome.COMPLIANT, 0),
+    ({"host": (("vendor", "AuthenticAMD"),)}, Outcome.NOT_COMPLIANT, 0),
+    ({"finding": "no-such"}, Outcome.NOT_COMPLIANT, 1),
+    ({"finding": "long-mode"}, Outcome.NOT_COMPLIANT, 1),
+])  # fmt: skip
+def test_waivers(intel, profile, changes, outcome, stale):
+    results = (*RAN, case("trap.de.bad", verdict=FAIL))
+    judgement = judge(intel.collect(), results, profile, (waiver(**changes),), today=TODAY)
+    assert judgement.outcome is outcome
+    assert sum(one.standing is Standing.STALE_WAIVER for one in judgement.findings) == stale
+
+
+def test_a_known_deviation_gates_only_a_strict_profile(intel, profile):
+    known = Deviation(id="d", cases=("trap.de.*",), backend="kvm_intel", kernel=">=6.0 <6.2", reason="r", cite=("c",))
+    results = (*RAN, case("trap.de.bad", verdict=FAIL))
+    tolerant, strict = replace(profile, deviations=(known,)), replace(profile, deviations=(known,), strict=True)
+    judgement = judge(intel.collect(), results, tolerant, today=TODAY)
+    assert judgement.outcome is Outcome.COMPLIANT
+    assert any("known deviation d (r; c): trap.de.bad" in line for line in finding(judgement, "guest-traps").evidence)
+    assert judge(intel.collect(), results, strict, today=TODAY).outcome is Outcome.NOT_COMPLIANT
+    elsewhere = replace(profile, deviations=(replace(known, kernel=">=6.2"),))
+    assert judge(intel.collect(), results, elsewhere, today=TODAY).outcome is Outcome.NOT_COMPLIANT
+
+
+# Proofs
+
+
+def proven(machine, profile, verdict: Verdict, discriminates: bool = True, claim: str = "ept"):
+    table = ProofTable(proves={"pg.acc.y": (claim,)}, discriminating=frozenset({"pg.acc.y"} if discriminates else ()))
+    results = (case("trap.de.x"), case("pg.acc.y", "paging", verdict), case("pio.x.z", "pio"))
+    judgement = judge(machine.collect(), results, profile, today=TODAY, proofs=table)
+    return next(one for one in judgement.claims if one.name == claim), judgement
+
+
+def test_a_discriminating_case_proves(intel, profile):
+    claim, _ = proven(intel, profile, PASS)
+    assert (claim.proof, claim.functional, claim.proof_cases) == (Proof.PROVEN, Layer.YES, ("pg.acc.y",))
+
+
+def test_a_case_that_does_not_discriminate_shows_function_only(intel, profile):
+    claim, judgement = proven(intel, profile, PASS, discriminates=False)
+    assert (claim.proof, claim.functional) == (Proof.FUNCTIONAL_ONLY, Layer.YES)
+    assert any("emulation would look the same" in line for line in judgement.not_proven)
+
+
+def test_a_broken_case_refutes_and_the_claim_falls(intel, profile):
+    claim, judgement = proven(intel, profile, FAIL)
+    assert (claim.proof, claim.functional, claim.cause) == (Proof.REFUTED, Layer.NO, "refuted-by-guests")
+    assert finding(judgement, "nested-paging").standing is Standing.NOT_MET
+
+
+def test_a_proof_without_a_claim_is_a_contradiction(intel, hosts, profile):
+    intel.msrs = {**hosts.INTEL_MSRS, 0x48B: 0x0000_006D_0000_0000}  # no EPT in silicon
+    assert proven(intel, profile, PASS)[0].proof is Proof.CONTRADICTED
+
+
+def test_a_software_backend_proves_nothing_about_hardware(amd, profile):
+    (amd.root / "sys/module/kvm_amd").rename(amd.root / "sys/module/kvm_pvm")
+    for verdict in (PASS, FAIL):
+        claim, _ = proven(amd, profile, verdict, claim="npt")
+        assert claim.proof is Proof.UNPROVEN
+        assert "describe the emulator (kvm_pvm)" in claim.proof_reason
+    assert proven(amd, profile, PASS, claim="kvm")[0].proof is Proof.PROVEN
+
+
+def test_a_skipped_case_leaves_the_reason(intel, profile):
+    claim, _ = proven(intel, profile, SKIP)
+    assert (claim.proof, claim.proof_reason) == (Proof.UNPROVEN, "no case gave an answer (pg.acc.y: skip)")
