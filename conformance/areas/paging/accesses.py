@@ -10,13 +10,14 @@ Several entries may map one frame, and tables may be shared or contain themselve
 
 from __future__ import annotations
 
-from virtproof.conformance.case import At, Insn, Ram, Value, completes, family, faults, mem64, msr
+from virtproof.conformance.case import At, Insn, Ram, Value, completes, family, faults, mem8, mem64, msr
 from virtproof.conformance.window import (
     CELL,
     FETCH,
     FRAME,
     NEW,
     OLD,
+    PF_GATE,
     READ,
     TOUCH,
     VA,
@@ -77,6 +78,8 @@ MAP_AND_RETRY = (  # a #PF handler
 )
 # fmt: on
 
+ON_ITS_OWN_STACK = mem8(PF_GATE + 4, 2)  # IST2: the stack of the row cannot take the frame
+
 # REP MOVSB from the image to the window, whose second page is absent.
 COPY: dict[str, Value] = {
     "rcx": 0x1800,
@@ -110,7 +113,7 @@ CASES = (
                   memory={FRAME + 0xFF8: NEW, FRAME + PAGE: OLD, FRAME + 0x17F8: OTHER}),
         regs=COPY, sets=(maps(page()), *caught_by(2)), fill=COPIED),
     row("pg.acc.push_pf",            "PUSH to an absent page leaves RSP alone", LONG64, PUSH,
-        faults(Vector.PF, 0x06, cr2=END - 8, rsp=END), ring=3, regs={"rsp": END}),
+        faults(Vector.PF, 0x02, cr2=END - 8, rsp=END), regs={"rsp": END}, sets=(ON_ITS_OWN_STACK,)),
     row("pg.acc.cr2_lin",            "CR2 includes the base of FS", LONG64, LOAD_FS,
         faults(Vector.PF, 0x00, cr2=VA + 8), sets=(msr(Msr.IA32_FS_BASE, VA),)),
 

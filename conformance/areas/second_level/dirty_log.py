@@ -92,7 +92,9 @@ def logs(
     regs = {"rax": READ_LOG, "rdx": HOST_PORT, "rbx": AT, **regs}
     guest = row(id, title, LONG64, code, completes(keeps=False), regs=regs, seconds=10.0)
     script = partial(_script, guest, furnish, want)
-    return HostScript(id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority, seconds=10.0)
+    return HostScript(
+        id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority, seconds=10.0
+    )
 
 
 # fmt: off
@@ -119,7 +121,7 @@ CASES: tuple[Case, ...] = (
     logs("slat.dirty_pml",   "Of 5000 written pages none is lost", (*WRITE_ALL, *LOG), frozenset(range(5000)), rcx=5000, rdi=PAGE),
     logs("slat.dirty_wrap_last", "The first and the last page of the slot have the first and the last bit", (STORE_RBX, STORE_RSI, *LOG),
          frozenset({0, PAGES - 1}), rbx=page(0), rsi=page(PAGES - 1, 0xFFF), priority=2),
-    logs("slat.dirty_cross", "A write over the end of a page is logged for both", (STORE_WIDE, *LOG), frozenset({3, 4}), rbx=page(3, 0xFFE), priority=2),
+    logs("slat.dirty_exact.cross", "A write over the end of a page is logged for both", (STORE_WIDE, *LOG), frozenset({3, 4}), rbx=page(3, 0xFFE), priority=2),
     logs("slat.dirty_rmw",   "A locked read-modify-write is logged", (LOCK_INC, *LOG), frozenset({3}), rbx=page(3), priority=2),
     logs("slat.dirty_emul",  "A write by an emulated instruction is logged", (MOVSB, *LOG), frozenset({3}), rsi=HOLE, rdi=page(3), priority=2),
     logs("slat.dirty_host",  "A write by the host is not logged", (STORE_RBX, *HOST, *LOG), frozenset({3}), rbx=page(3), priority=2),

@@ -16,7 +16,17 @@ from virtproof.conformance.case import Case, HostScript, Insn, Ram, Row, complet
 from virtproof.conformance.guest import HOST_PORT, check, hosted
 from virtproof.conformance.host_memory import Region
 from virtproof.conformance.window import (
-    CELL, FETCH, FRAME, NEW, OLD, VA, WINDOW, WRITE, maps, page, pte,
+    CELL,
+    FETCH,
+    FRAME,
+    NEW,
+    OLD,
+    VA,
+    WINDOW,
+    WRITE,
+    maps,
+    page,
+    pte,
 )
 from virtproof.guest_payloads.trampoline import Access, Mode
 from virtproof.kvm import KvmError
