@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from functools import partial
 from typing import NamedTuple
 
-from virtproof.conformance.case import Answers, Row
-from virtproof.conformance.compare import completed, mnemonic
+from virtproof.conformance.case import Answers, Case, HostScript, Row
+from virtproof.conformance.compare import compare, completed, mnemonic
 from virtproof.conformance.encode import encode, resolve
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.images import Image
-from virtproof.guest_payloads.table import Observation
+from virtproof.guest_payloads.table import Observation, Phase
 from virtproof.guest_payloads.trampoline import Access, Answer, walk
+from virtproof.results import Check
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.exits import Timeout
 from virtproof.vmm.machine import Machine
@@ -84,8 +87,40 @@ def observe(
         raise GuestStopped(how_it_ended(answer))
     if not completed(row, image, seen):
         raise GuestStopped(f"the guest took {mnemonic(seen.vector)} at {seen.rip:#x}, CR2 {seen.cr2:#x}")
+    return seen, _without_host_calls(answer, calls)
+
+
+def check(
+    row: Row,
+    engine: Engine,
+    *,
+    furnish: Callable[[Machine], None] = lambda machine: None,
+    calls: Calls | None = None,
+) -> tuple[Check, ...]:
+    """Run a host script's guest and compare what it observed with what the row expects.
+
+    Raises ``GuestStopped`` where it gave no answer.
+    """
+    image, answer, _ = boot(row, engine, furnish=furnish, calls=calls)
+    seen = answer.observation
+    if seen is None:
+        raise GuestStopped(how_it_ended(answer))
+    if seen.phase != Phase.RUN:
+        raise GuestStopped(f"the set-up was refused: {mnemonic(seen.vector)} at {seen.rip:#x}")
+    return compare(row, image, seen, _without_host_calls(answer, calls))
+
+
+def hosted(row: Row, *, furnish: Callable[[Machine], None] = lambda machine: None, calls: Calls | None = None) -> Case:
+    """The case whose guest is ``row``, and in which the host acts by ``furnish`` and ``calls``."""
+    script = partial(check, row, furnish=furnish, calls=calls)
+    said = {field.name: getattr(row, field.name) for field in fields(Case)}
+    return HostScript(script=script, **said)
+
+
+def _without_host_calls(answer: Answer, calls: Calls | None) -> list[Access]:
+    """The guest's own accesses: the ones that call the host back are not what a case is about."""
     host = {HOST_PORT} if calls is not None else set()
-    return seen, [a for a in answer.accesses if not (a.kind == "pio" and a.address in host)]
+    return [a for a in answer.accesses if not (a.kind == "pio" and a.address in host)]
 
 
 def how_it_ended(answer: Answer) -> str:
