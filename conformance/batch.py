@@ -1,7 +1,8 @@
 """Rows that share a guest, so that they share what its life costs.
 
-A row can share a guest where it asks for nothing of the machine and is not meant to end it.  What passes among others has passed.
-Anything else is not settled by a batch, whether the row is to blame or one before it: it is run again, alone.
+A row can share a guest where it asks for nothing of the machine and is not meant to end it.  What passes among
+others has passed.  Anything else is not settled by a batch, whether the row is to blame or one before it: it is run
+again, alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from virtproof.results import CaseResult, Verdict
 from virtproof.vmm.engine import Engine
 
 SIZE = 96  # rows in a batch: enough to make little of a guest's life, and still something for each worker
+
+PATIENCE = 0.25  # seconds that a batch gives a row before it leaves it to a run alone, which has the row's own limit
 
 Batch = tuple[Case, ...]
 
@@ -63,7 +66,8 @@ def _passed(rows: Sequence[Row], engine: Engine) -> list[CaseResult]:
         return []
     started = time.perf_counter()
     try:
-        judged = [(row, judge_row(row, booted)) for row, booted in zip(rows, boot_together(rows, engine), strict=True)]
+        answers = boot_together(rows, engine, seconds=PATIENCE)
+        judged = [(row, judge_row(row, booted)) for row, booted in zip(rows, answers, strict=True)]
     except Exception:  # one broken row must not cost the others their results
         return []
     share = (time.perf_counter() - started) / len(rows)

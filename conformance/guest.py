@@ -78,8 +78,11 @@ def boot(
     return Booted(image, answer, bytes(sent))
 
 
-def boot_together(rows: Sequence[Row], engine: Engine) -> Iterator[Booted]:
-    """Run rows of one mode that ask for nothing of their machine, in as few guests as they leave alive."""
+def boot_together(rows: Sequence[Row], engine: Engine, *, seconds: float) -> Iterator[Booted]:
+    """Run rows of one mode that ask for nothing of their machine, in as few guests as they leave alive.
+
+    A row that has not ended after ``seconds``, or twice as many, counts as hanging.
+    """
     mode = rows[0].mode
     image = images.load(mode.value)
 
@@ -87,8 +90,7 @@ def boot_together(rows: Sequence[Row], engine: Engine) -> Iterator[Booted]:
         machine.bus.add_ports(HOST_PORT, 1, _HostCalls(machine, {}), "host calls")
 
     entries = [encode(row, image) for row in rows]
-    limit = max(row.seconds for row in rows)
-    for answer in walk(engine, mode, entries, seconds=limit, clock=ManualClock(), furnish=prepare):
+    for answer in walk(engine, mode, entries, seconds=seconds, clock=ManualClock(), furnish=prepare):
         yield Booted(image, answer, b"")
 
 

@@ -14,6 +14,8 @@ from virtproof.vmm.worker import WorkerDied, WorkerPool, WorkerTimedOut
 
 GRACE = 10.0  # seconds beyond a guest's own limit, which the watchdog enforces, before the worker is killed
 
+Answered = tuple[CaseResult, ...] | WorkerDied | WorkerTimedOut
+
 
 def run_cases(cases: Iterable[Case], *, engine: str, workers: int) -> Generator[CaseResult, None, None]:
     """Execute ``cases`` and yield their results in order of completion.
@@ -26,24 +28,31 @@ def run_cases(cases: Iterable[Case], *, engine: str, workers: int) -> Generator[
         raise ValueError(f"no engine {engine!r}")
     with Kvm.open() as kvm:
         shared = KvmEngine(kvm)  # forked workers inherit its descriptor
-        pool: WorkerPool[Batch, tuple[CaseResult, ...]] = WorkerPool(lambda batch: execute_batch(batch, shared), workers)
+        # What is sent to a worker are the numbers of cases: cases hold functions, which do not pickle.
+        todo = list(cases)
+        number = {case.id: n for n, case in enumerate(todo)}
+        limit = max((case.seconds for case in todo), default=0) + GRACE
+        pool: WorkerPool[tuple[int, ...], tuple[CaseResult, ...]] = WorkerPool(
+            lambda numbers: execute_batch(tuple(todo[n] for n in numbers), shared), workers
+        )
+        unsettled: list[Batch] = []
         with pool:
-            todo = list(cases)
-            limit = max((case.seconds for case in todo), default=0) + GRACE
-            unsettled: list[Batch] = []
             for batches in (plan(todo), unsettled):
-                for batch, answer in pool.map(batches, limit):
+                sent = (tuple(number[case.id] for case in batch) for batch in batches)
+                for numbers, answer in pool.map(sent, limit):
+                    batch = tuple(todo[n] for n in numbers)
                     results = _results(batch, answer)
                     yield from results
-                    done = {result.id for result in results}
-                    unsettled += ((case,) for case in batch if case.id not in done)
+                    settled = {result.id for result in results}
+                    unsettled += ((case,) for case in batch if case.id not in settled)
 
 
-def _results(batch: Batch, answer: tuple[CaseResult, ...] | WorkerDied | WorkerTimedOut) -> tuple[CaseResult, ...]:
+def _results(batch: Batch, answer: Answered) -> tuple[CaseResult, ...]:
+    """What is settled; of a batch whose worker gave no answer nothing is, of a case alone that is the answer."""
     match answer:
         case tuple():
             return answer
-        case _ if len(batch) > 1:  # who is to blame, and of what, is seen when they are run alone
+        case _ if len(batch) > 1:
             return ()
         case WorkerTimedOut():
             return (result_of(batch[0], Verdict.CRASH, f"stuck in the kernel: {answer}", seconds=answer.seconds),)
