@@ -71,6 +71,7 @@ class VmSlots:
     def enable_dirty_rings(self, entries: int = 4096) -> None:
         """Log dirty pages to a ring a vCPU, made later, instead of bitmaps; ``entries`` is a power of two.
 
+        A backend that interprets guests (kvm_pvm) looks at the ring seldom, and overruns a small one without a word.
         Raises Fault where the kernel does not offer it, or not so many.
         """
         size, tried = entries * 16, f"make dirty rings of {entries} entries"
