@@ -145,6 +145,26 @@ def overridden(entries: Iterable[CpuidEntry], overrides: Iterable[Override]) -> 
     return tuple(table.values())
 
 
+def not_taken(table: Iterable[CpuidEntry], names: Sequence[str], overrides: Sequence[Override]) -> tuple[str, ...]:
+    """Say what of the masks and overrides is not so in ``table``, which is what the kernel answers the guest with.
+
+    KVM keeps some bits itself, and kvm_pvm shows its guests the host's features whatever it was given.
+    """
+    found = []
+    for entry in table:
+        where = f"leaf {entry.function:#x}.{entry.index}"
+        for clear in (clear for name in names for clear in MASKS[name].clears):
+            left = getattr(entry, clear.register) & clear.bits
+            if left and clear.leaf == entry.function and clear.subleaf in (None, entry.index):
+                shown = " ".join(field.name for field in clear.layout(left).shown()) or f"{left:#x}"
+                found.append(f"{where} {clear.register.upper()} still has {shown}")
+        for override in overrides:
+            value = getattr(entry, override.register)
+            if override[:2] == (entry.function, entry.index) and (value ^ override.value) & override.bits:
+                found.append(f"{where} {override.register.upper()} is {value:#x}")
+    return tuple(dict.fromkeys(found))
+
+
 def for_vcpu(entries: Iterable[CpuidEntry], index: int, count: int) -> tuple[CpuidEntry, ...]:
     """Make the leaves of topology those of vCPU ``index`` of ``count``: one package, a core each, one thread a core.
 

@@ -16,6 +16,7 @@ class Description:
     interrupts: str
     cpuid_masks: tuple[str, ...] = ()
     cpuid_overrides: tuple[str, ...] = ()
+    cpuid_not_taken: tuple[str, ...] = ()  # what the kernel made of them in spite
 
     def __str__(self) -> str:
         lines = [
@@ -24,5 +25,6 @@ class Description:
             *(f"memory {gpa:#x}..{gpa + size - 1:#x} ({backing})" for gpa, size, backing in self.memory),
             *(f"CPUID masked: {mask}" for mask in self.cpuid_masks),
             *(f"CPUID changed: {override}" for override in self.cpuid_overrides),
+            *(f"CPUID as the backend has it: {text}" for text in self.cpuid_not_taken),
         ]
         return "\n".join(lines)

@@ -171,6 +171,7 @@ class Machine:
             interrupts=self._irqchip or "none",
             cpuid_masks=tuple(f"{name}: {features.MASKS[name].what}" for name in self._masks),
             cpuid_overrides=tuple(map(str, self._overrides)),
+            cpuid_not_taken=features.not_taken(self.vcpu.cpuid(), self._masks, self._overrides),
         )
 
     def run(self, seconds: float) -> Exit | Timeout:
