@@ -1,6 +1,6 @@
 /* Is memory that nobody has written zero?
 
-   Checks every 8 bytes outside the image and its stack, and then fills them, so that a guest that is given the same host memory
+   Checks every 8 bytes outside the image, and then fills them, so that a guest that is given the same host memory
    next would notice.  Observations: how many words were checked; the first that was not zero and its address, or 0, 0. */
 
 #include "program.inc"
@@ -15,7 +15,7 @@
         xor     %edi, %edi
         mov     $image, %ecx
         call    check
-        mov     $stack_top, %edi
+        mov     $image_end, %edi
         mov     $(MEMORY), %ecx
         call    check
         OBSERVE %r8
