@@ -253,6 +253,9 @@ class Program(Case):
     image: str
     observations: tuple[int, ...]
     memory: int = 1 << 20  # bytes
+    vcpus: int = 1
+    irqchip: bool = False  # local APICs
+    arguments: tuple[int, ...] = ()  # 64-bit values that the program finds in its array of that name
 
 
 Script = Callable[["Engine"], Iterable[Check]]

@@ -101,10 +101,23 @@ def judge_row(row: Row, booted: Booted) -> Judged:
 
 
 def _program(case: Program, engine: Engine) -> Judged:
-    ran = program.run(engine, case.image, memory=case.memory, seconds=case.seconds)
-    evidence = (*(f"observed: {value:#x}" for value in ran.observations), f"the guest ended: {ran.end}")
+    ran = program.run(
+        engine,
+        case.image,
+        memory=case.memory,
+        seconds=case.seconds,
+        vcpus=case.vcpus,
+        irqchip=case.irqchip,
+        arguments=case.arguments,
+    )
+    evidence = (
+        *(f"message: {text}" for text in ran.messages),
+        *(f"observed: {value:#x}" for value in ran.observations),
+        f"the guest ended: {ran.end}",
+    )
     if not ran.done:
-        return Verdict.CRASH, str(ran.end), (), evidence
+        how = str(ran.end) if ran.fault is None else f"{mnemonic(ran.fault)} that the program did not expect"
+        return Verdict.CRASH, how, (), evidence
     want, saw = (" ".join(f"{v:#x}" for v in values) or "none" for values in (case.observations, ran.observations))
     return _judge([Check("observations", want, saw, want == saw)], evidence)
 
