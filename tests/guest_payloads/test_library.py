@@ -9,6 +9,7 @@ from virtproof.guest_payloads import images, program
 from virtproof.guest_payloads.program import Ran
 from virtproof.spec.x86.exception import Vector
 from virtproof.vmm.engines.kvm import KvmEngine
+from virtproof.vmm.exits import Timeout
 from virtproof.vmm.machine import Machine
 
 HEADERS = "".join(
@@ -203,3 +204,13 @@ def test_pci_functions_capabilities_and_bars_are_found(local: Local) -> None:
     }"""
     ran = run(source, *local, pci=Pci())
     assert ran.observations == (0x18, 0xFFFF, 0x50, 0, 0x20, 0x4000, 0, 3, 0xFEBC_0004)
+
+
+def test_every_processor_of_the_machine_starts(engine: KvmEngine) -> None:
+    ran = program.run(engine, "smp", memory=1 << 20, seconds=10.0, vcpus=3, irqchip=True, arguments=(3,))
+    assert (ran.done, ran.observations) == (True, (3, 3, 3000, 2))
+
+
+def test_a_processor_that_does_not_come_is_missed(engine: KvmEngine) -> None:
+    ran = program.run(engine, "smp", memory=1 << 20, seconds=0.2, vcpus=2, irqchip=True, arguments=(3,))
+    assert (ran.done, ran.end) == (False, Timeout(0.2))
