@@ -1,8 +1,8 @@
 /* Do all processors start, run at the same time, and interrupt each other?
 
-   Argument 0: how many processors the machine has.  Observations: how many ran; how many different APIC ids they
-   have; what a counter holds that each has raised ROUNDS times by a locked addition; how many of the others took an IPI that was sent
-   to each of them by its id. */
+   Argument 0: how many processors the machine has.  Observations: how many ran; how many different APIC ids they have;
+   what a counter holds that each has raised ROUNDS times by a locked addition; how many of the others took an IPI that
+   was sent to each of them by its id. */
 #include "library/apic.h"
 #include "library/interrupts.h"
 #include "library/report.h"

@@ -1,9 +1,9 @@
 """INIT-SIPI-SIPI starts every other processor, once, at the page that the SIPI names.
 
-An INIT leaves a processor waiting for a SIPI; the first SIPI makes it run in real mode at CS = vector * 256, IP = 0, and a
-second finds it running and is ignored.  Both may go to all others by a shorthand.  From then on processors run at the
-same time: each has an APIC id of its own, a locked addition loses nothing, and an IPI reaches the processor that its destination
-names.
+An INIT leaves a processor waiting for a SIPI; the first SIPI makes it run in real mode at CS = vector * 256, IP = 0, and
+a second finds it running and is ignored.  Both may go to all others by a shorthand.  From then on processors run at
+the same time: each has an APIC id of its own, a locked addition loses nothing, and an IPI reaches the processor that
+its destination names.
 """
 
 from virtproof.conformance.case import Case, Program
