@@ -281,7 +281,7 @@ class InjectedInterrupts(_Ends):
     def state(self) -> dict[str, Any]:
         with self._lock:
             return {
-                "vectors": list(self.vectors.items()),
+                "vectors": [list(row) for row in self.vectors.items()],
                 "level": sorted(self.level),
                 "high": sorted(self._high),
                 "asking": sorted(self._asking),

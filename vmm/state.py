@@ -119,6 +119,7 @@ class MachineState:
     vcpus: tuple[VcpuState, ...]
     devices: Mapping[str, dict[str, Any]]
     interrupts: dict[str, Any] = field(default_factory=dict)
+    tsc_khz: int = 0  # 0: not known
     missing: tuple[str, ...] = ()
 
 
@@ -172,6 +173,7 @@ def save(machine: Machine) -> MachineState:
         vcpus=tuple(saved),
         devices=devices,
         interrupts=machine.interrupts.state(),
+        tsc_khz=vcpus[0].tsc_khz(),
         missing=tuple(missing),
     )
 
@@ -206,6 +208,12 @@ def _restore(machine: Machine, state: MachineState, furnish: Callable[[Machine],
         saved_chip = state.vm.get(f"irqchip {chip.name.lower()}")
         if saved_chip is not None:
             vm.set(Ioctl.SET_IRQCHIP, saved_chip)
+    if state.tsc_khz and state.tsc_khz != vcpus[0].tsc_khz():
+        if vm.check_extension(Cap.TSC_CONTROL):
+            for vcpu in vcpus:
+                vcpu.set_tsc_khz(state.tsc_khz)
+        else:
+            missing.append(f"TSC: it ran at {state.tsc_khz} kHz; here it is {vcpus[0].tsc_khz()}, and cannot be scaled")
     for vcpu, saved in zip(vcpus, state.vcpus, strict=True):
         _restore_vcpu(vcpu, saved, missing)
     known = dict(machine.bus.devices())

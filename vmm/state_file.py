@@ -65,6 +65,7 @@ def write_state(path: str | os.PathLike[str], state: MachineState) -> None:
         ],
         "devices": state.devices,
         "interrupts": state.interrupts,
+        "tsc_khz": state.tsc_khz,
         "missing": state.missing,
     }
     body = json.dumps(header, separators=(",", ":")).encode()
@@ -119,7 +120,9 @@ class _Reader:
         self._check(all(isinstance(device, dict) for device in devices.values()), "device state")
         missing = tuple(str(text) for text in self._list(header["missing"], 1 << 16))
         memory = tuple(self._slot(slot) for slot in slots)
-        return MachineState(irqchip, bool(header["pit"]), memory, vm, states, devices, header["interrupts"], missing)
+        frequency = self._number(header["tsc_khz"], 1 << 32)
+        lines: dict[str, Any] = header["interrupts"]
+        return MachineState(irqchip, bool(header["pit"]), memory, vm, states, devices, lines, frequency, missing)
 
     def _vcpu(self, saved: dict[str, Any]) -> VcpuState:
         rows = self._list(saved["cpuid"], MAX_CPUID)

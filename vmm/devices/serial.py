@@ -77,10 +77,9 @@ class Serial:
 
     def state(self) -> dict[str, Any]:
         """What is to be saved; a silence that was being waited for begins anew."""
+        registers = self._divisor, self._ier, self._fcr, self._lcr, self._mcr, self._msr
         return {
-            "registers": [
-                int(value) for value in (self._divisor, self._ier, self._fcr, self._lcr, self._mcr, self._msr)
-            ],
+            "registers": [int(value) for value in registers],
             "scratch": self._scratch,
             "received": list(self._received),
             "last": self._last,
