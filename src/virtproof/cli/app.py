@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -122,6 +120,9 @@ def _stdout_lost(err: OSError) -> int:
 
 def _our_bug() -> int:
     """An exception nobody foresaw: one line for the person, the traceback for whoever mends it."""
+    import tempfile
+    import traceback
+
     if os.environ.get("VIRTPROOF_DEBUG"):
         traceback.print_exc()
         return OWN_ERROR
