@@ -18,7 +18,10 @@ import pytest
 from tests.vmm import handlers as h
 from tests.vmm.guests import CODE, SECONDS, long64, machine
 from virtproof.kvm import CpuidEntry
+from virtproof.spec.kvm import Ioctl
+from virtproof.spec.kvm.devices import ClockData, PitState2
 from virtproof.spec.kvm.exits import MpStateValue
+from virtproof.spec.kvm.structures import Debugregs, VcpuEvents
 from virtproof.vmm import exits, modes
 from virtproof.vmm.devices.serial import Serial
 from virtproof.vmm.engines.kvm import KvmEngine
@@ -383,6 +386,46 @@ def test_every_vcpu_is_restored_in_its_own_state(engine: KvmEngine) -> None:
             MpStateValue.RUNNABLE,
         ]
     assert missing == ()
+
+
+TIME_RELATED = {0x10, 0x3B, 0x6E0}  # TSC, TSC_ADJUST, TSC_DEADLINE
+
+
+@pytest.mark.kvm
+def test_every_part_is_the_same_after_another_save(engine: KvmEngine) -> None:
+    """Values that no reset leaves, in every part; then saved, restored and saved again."""
+    timer = h.outb(0x43, 0x34) + h.outb(0x40, 0xA9) + h.outb(0x40, 0x04)
+    apic = h.store(h.APIC + 0x80, 0x30) + h.store(h.APIC + 0x320, 0x1_00EF)  # TPR; LVT timer, masked
+    code = h.pic_setup(level=0x20) + timer + h.ENABLE_APIC + apic + h.ioapic_setup(9, 0x39, level=True)
+    with h.interruptible(
+        engine, code + h.REPORT_COUNT, {}, irqchip="kernel", pit=True, cpuid=engine.supported_cpuid()
+    ) as guest:
+        h.calls(guest)
+        assert guest.run(SECONDS) == exits.Interrupted()
+        debug = Debugregs(dr6=0xFFFF_0FF0, dr7=0x400)
+        debug.db[:] = [0x1111, 0x2222, 0x3333, 0x4444]
+        guest.vcpu.set(Ioctl.SET_DEBUGREGS, bytes(debug))  # type: ignore[attr-defined]
+        guest.vcpu.set_msrs({STAR: 0x0023_0010_0000_0000, 0x277: 0x0007_0406_0007_0406})  # type: ignore[attr-defined]
+        guest.vcpu.nmi()
+        one = save(guest)
+    revived, missing = restore(engine, one, lambda made: h.calls(made) and None)
+    with revived:
+        other = save(revived)
+    assert missing == one.missing
+    (before,), (after,) = one.vcpus, other.vcpus
+    assert {*before.parts} >= {"regs", "mp_state", "lapic", "debugregs", "events"}
+    for name, data in before.parts.items():
+        assert after.parts[name] == data, name
+    assert VcpuEvents.from_buffer_copy(after.parts["events"]).nmi.pending
+    assert {k: v for k, v in before.msrs.items() if k not in TIME_RELATED} == {
+        k: v for k, v in after.msrs.items() if k not in TIME_RELATED
+    }
+    for name, data in one.vm.items():
+        if name.startswith("irqchip"):
+            assert other.vm[name] == data, name
+    was, now = (PitState2.from_buffer_copy(state.vm["pit"]).channels[0] for state in (one, other))
+    assert (was.count, was.mode) == (now.count, now.mode) == (0x4A9, 2)
+    assert ClockData.from_buffer_copy(other.vm["clock"]).clock >= ClockData.from_buffer_copy(one.vm["clock"]).clock
 
 
 @pytest.mark.kvm
