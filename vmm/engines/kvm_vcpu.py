@@ -67,7 +67,7 @@ class KvmVcpu(VcpuRegisters):
 
     Whoever has an answer to an exit hangs it in here: ``controller`` to the interrupt window, ``on_eoi`` to the end of
     an interrupt of a split irqchip (it is given the vector), ``on_msr`` to an MSR access, which it answers with the
-    value read, anything but None for a write that is taken, or None for #GP.
+    value read, anything but None for a write that is taken, or None for #GP.  They are called on the vCPU's thread.
     """
 
     def __init__(self, fd: int, mmap_size: int, index: int = 0) -> None:
