@@ -18,6 +18,7 @@ from virtproof.spec.cite import Cite
 
 if TYPE_CHECKING:
     from virtproof.vmm.engine import Engine
+    from virtproof.vmm.machine import Irqchip
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,30 @@ class Elapse:
     ns: int
 
 
-Act = Receive | Elapse
+@dataclass(frozen=True, slots=True)
+class SetLine:
+    """A line of the interrupt controllers gets a level."""
+
+    gsi: int
+    level: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendMsi:
+    """A message-signalled interrupt."""
+
+    address: int
+    data: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendNmi:
+    """A non-maskable interrupt for one vCPU."""
+
+    vcpu: int = 0
+
+
+Act = Receive | Elapse | SetLine | SendMsi | SendNmi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +264,7 @@ class Row(Case):
         default_factory=dict
     )  # 8 bytes at guest-physical addresses, before the guest runs
     answers: tuple[Answers | Contents, ...] = ()
-    irqchip: bool = False
+    irqchip: bool | Irqchip = False
     serial: bool = False  # a 16550A at 0x3F8
     acts: tuple[Act, ...] = ()  # of the host, when the guest writes their index to HOST_PORT
     serial_output: bytes | None = None  # what the guest must have sent
@@ -254,8 +278,10 @@ class Program(Case):
     observations: tuple[int, ...]
     memory: int = 1 << 20  # bytes
     vcpus: int = 1
-    irqchip: bool = False  # local APICs
-    arguments: tuple[int, ...] = ()  # 64-bit values that the program finds in its array of that name
+    irqchip: bool | Irqchip = False
+    pit: bool = False
+    arguments: tuple[Value, ...] = ()  # 64-bit values that the program finds in its array of that name
+    acts: tuple[Act, ...] = ()  # of the host, when the program writes their index to HOST_PORT
 
 
 Script = Callable[["Engine"], Iterable[Check]]
@@ -265,10 +291,27 @@ Script = Callable[["Engine"], Iterable[Check]]
 class HostScript(Case):
     """Python that drives the monitor and says what it checked.
 
-    ``script`` may raise ``GuestStopped`` (execute.py) where the guest gave no answer.
+    ``script`` may raise ``GuestStopped`` (guest.py) where the guest gave no answer, and ``Inapplicable`` where the host
+    is not of the kind that the rule is about.
     """
 
     script: Script
+
+
+def test_programs(area: str, image: str, *cite: Cite, **defaults: Any) -> Callable[..., Program]:
+    """A maker of programs that share an image with many tests, for tables of one line a program.
+
+    ``test`` is the name of a function in the image's source, which tells what it observes; ``more`` are its arguments.
+    """
+
+    def of(id: str, title: str, test: str, observations: Sequence[int], *more: int, **rest: Any) -> Program:  # noqa: A002
+        said: dict[str, Any] = {"mode": Mode.LONG64, "seconds": 10.0, "irqchip": True} | defaults | rest
+        return Program(
+            id=id, title=title, area=area, cite=cite, image=image,
+            arguments=(At(test), *more), observations=tuple(observations), **said,
+        )  # fmt: skip
+
+    return of
 
 
 def family(area: str, *cite: Cite, **defaults: Any) -> Callable[..., Row]:

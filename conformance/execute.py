@@ -9,8 +9,7 @@ from virtproof.conformance.case import Case, HostScript, Program, Row
 from virtproof.conformance.compare import compare, mnemonic
 from virtproof.conformance.encode import offsets
 from virtproof.conformance.features import FEATURES
-from virtproof.conformance.guest import Booted, GuestStopped, boot, how_it_ended
-from virtproof.guest_payloads import program
+from virtproof.conformance.guest import Booted, GuestStopped, Inapplicable, boot, how_it_ended, run_program
 from virtproof.guest_payloads.table import Observation, Phase
 from virtproof.guest_payloads.trampoline import Answer
 from virtproof.results import CaseResult, Check, Verdict
@@ -102,15 +101,7 @@ def judge_row(row: Row, booted: Booted) -> Judged:
 
 
 def _program(case: Program, engine: Engine) -> Judged:
-    ran = program.run(
-        engine,
-        case.image,
-        memory=case.memory,
-        seconds=case.seconds,
-        vcpus=case.vcpus,
-        irqchip=case.irqchip,
-        arguments=case.arguments,
-    )
+    ran = run_program(case, engine)
     evidence = (
         *(f"message: {text}" for text in ran.messages),
         *(f"observed: {value:#x}" for value in ran.observations),
@@ -128,6 +119,8 @@ def _script(case: HostScript, engine: Engine) -> Judged:
         return _judge(list(case.script(engine)), ())
     except GuestStopped as stopped:
         return Verdict.CRASH, str(stopped), (), ()
+    except Inapplicable as other:
+        return Verdict.SKIP, str(other), (), ()
 
 
 def _judge(checks: Iterable[Check], evidence: tuple[str, ...]) -> Judged:

@@ -36,6 +36,8 @@ FEATURES = {f.name: f for f in (
     Feature("pse",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pse),
     Feature("pae",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pae),
     Feature("pge",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pge),
+    Feature("x2apic",     0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).x2apic),
+    Feature("tsc_deadline", 0x1,       0, "ecx", lambda v: cpuid.Leaf1Ecx(v).tsc_deadline),
     Feature("pcid",       0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).pcid),
     Feature("xsave",      0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).xsave),
     Feature("avx",        0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).avx),

@@ -7,11 +7,25 @@ from dataclasses import fields
 from functools import partial
 from typing import Literal, NamedTuple
 
-from virtproof.conformance.case import Act, Answers, Case, Contents, Elapse, HostScript, Receive, Row
+from virtproof.conformance.case import (
+    Act,
+    Answers,
+    Case,
+    Contents,
+    Elapse,
+    HostScript,
+    Program,
+    Receive,
+    Row,
+    SendMsi,
+    SendNmi,
+    SetLine,
+)
 from virtproof.conformance.compare import compare, completed, mnemonic
 from virtproof.conformance.encode import encode, resolve
-from virtproof.guest_payloads import images
+from virtproof.guest_payloads import images, program
 from virtproof.guest_payloads.images import Image
+from virtproof.guest_payloads.program import Ran
 from virtproof.guest_payloads.table import Observation, Phase
 from virtproof.guest_payloads.trampoline import Access, Answer, walk
 from virtproof.results import Check
@@ -27,6 +41,10 @@ HOST_PORT = guest_protocol.HOST_PORT
 
 class GuestStopped(Exception):
     """A host script's guest gave no answer; the text says how it ended."""
+
+
+class Inapplicable(Exception):
+    """A host script's rule is about another kind of host; the text says why."""
 
 
 class Booted(NamedTuple):
@@ -94,6 +112,28 @@ def boot_together(rows: Sequence[Row], engine: Engine, *, seconds: float) -> Ite
         yield Booted(image, answer, b"")
 
 
+def run_program(case: Program, engine: Engine, *, calls: Calls | None = None) -> Ran:
+    """Run a program once.  ``calls`` maps a byte to what the host does when the program writes it to ``HOST_PORT``."""
+    image = images.load(case.image)
+    clock = ManualClock()
+    acts = {n: _perform(act, None, clock) for n, act in enumerate(case.acts)}
+
+    def furnish(machine: Machine) -> None:
+        machine.bus.add_ports(HOST_PORT, 1, _HostCalls(machine, acts | dict(calls or {})), "host calls")
+
+    return program.run(
+        engine,
+        case.image,
+        memory=case.memory,
+        seconds=case.seconds,
+        vcpus=case.vcpus,
+        irqchip=case.irqchip,
+        pit=case.pit,
+        arguments=[resolve(value, image) for value in case.arguments],
+        furnish=furnish,
+    )
+
+
 def observe(
     row: Row,
     engine: Engine,
@@ -141,6 +181,15 @@ def hosted(row: Row, *, furnish: Callable[[Machine], None] = lambda machine: Non
     return HostScript(script=script, **said)
 
 
+def check_program(case: Program, engine: Engine, *, calls: Calls | None = None) -> Iterator[Check]:
+    """Run a host script's program and compare what it observed.  Raises ``GuestStopped`` where it did not end."""
+    ran = run_program(case, engine, calls=calls)
+    if not ran.done:
+        raise GuestStopped(str(ran.end) if ran.fault is None else f"{mnemonic(ran.fault)} that nobody expected")
+    want, saw = (" ".join(f"{v:#x}" for v in values) or "none" for values in (case.observations, ran.observations))
+    yield Check("observations", want, saw, want == saw)
+
+
 def kick_at_every_access(machine: Machine) -> None:
     """Interrupt the guest after each of its accesses; ``furnish`` of a host script about what KVM does then."""
     record = machine.bus.trace
@@ -167,7 +216,7 @@ def how_it_ended(answer: Answer) -> str:
 
 
 def _perform(act: Act, serial: Serial | None, clock: ManualClock) -> Callable[[Machine], None]:
-    """What the host does for an act.  Raises ValueError where the row has not what it needs."""
+    """What the host does for an act.  Raises ValueError where the case has not what it needs."""
 
     def elapse(machine: Machine, ns: int) -> None:
         clock.advance(ns)
@@ -178,6 +227,12 @@ def _perform(act: Act, serial: Serial | None, clock: ManualClock) -> Callable[[M
             return lambda machine: serial.receive(data)
         case Elapse(ns):
             return lambda machine: elapse(machine, ns)
+        case SetLine(gsi, level):
+            return lambda machine: machine.interrupts.set_line(gsi, level)
+        case SendMsi(address, data):
+            return lambda machine: machine.interrupts.send_msi(address, data)
+        case SendNmi(vcpu):
+            return lambda machine: machine.nmi(vcpu)
     raise ValueError(f"{act} in a row without a serial port")
 
 

@@ -62,6 +62,13 @@ RECIPES: Mapping[str, Recipe] = {
     "long64":     assembled("long64.S",     "trampoline.ld", "64"),
     "fresh_zero": assembled("fresh_zero.S", "program.ld",    "64"),
     "smp":        in_c("smp.c"),
+    "lapic":      in_c("lapic.c"),
+    "ipi":        in_c("ipi.c"),
+    "lines":      in_c("lines.c"),
+    "timers":     in_c("timers.c"),
+    "litmus":     in_c("litmus.c"),
+    "pingpong":   in_c("pingpong.c"),
+    "exits":      in_c("exits.c"),
 }
 # fmt: on
 

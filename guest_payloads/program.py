@@ -16,7 +16,7 @@ from virtproof.spec.guest_protocol import REPORT_PORT, REPORT_PORTS, Event
 from virtproof.vmm.devices.report import ReportPort
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.exits import Exit, Timeout
-from virtproof.vmm.machine import Machine
+from virtproof.vmm.machine import Irqchip, Machine
 from virtproof.vmm.registers import Registers
 
 OBSERVATIONS = 512  # 64-bit words in a program's array: one page
@@ -42,7 +42,8 @@ def run(
     memory: int,
     seconds: float,
     vcpus: int = 1,
-    irqchip: bool = False,
+    irqchip: bool | Irqchip = False,
+    pit: bool = False,
     arguments: Sequence[int] = (),
     furnish: Furnish = lambda machine: None,
 ) -> Ran:
@@ -64,7 +65,7 @@ def run(
                 messages.append(text.decode("ascii", "backslashreplace"))
 
     cpuid = engine.supported_cpuid()
-    with Machine(engine, vcpus=vcpus, ram=memory, cpuid=cpuid, irqchip=irqchip) as machine:
+    with Machine(engine, vcpus=vcpus, ram=memory, cpuid=cpuid, irqchip=irqchip, pit=pit) as machine:
         machine.bus.add_ports(REPORT_PORT, REPORT_PORTS, ReportPort(on_event), "guest protocol")
         furnish(machine)
         machine.memory.load(image["image"], image.data)

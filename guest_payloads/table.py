@@ -122,4 +122,5 @@ def c_header() -> str:
     lines += [f"#define PHASE_{p.name} {p.value}" for p in Phase]
     lines += [f"#define EVENT_{e.name} {e.value}" for e in guest_protocol.Event]
     lines.append(f"#define REPORT_PORT {guest_protocol.REPORT_PORT:#x}")
+    lines.append(f"#define HOST_PORT {guest_protocol.HOST_PORT:#x}")
     return "\n".join(lines) + "\n"

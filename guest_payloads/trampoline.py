@@ -22,7 +22,7 @@ from virtproof.vmm.devices.report import ReportPort
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.events import Clock
 from virtproof.vmm.exits import Exit, Timeout
-from virtproof.vmm.machine import Machine
+from virtproof.vmm.machine import Irqchip, Machine
 from virtproof.vmm.registers import Registers, SpecialRegisters
 
 LOW_MEMORY = 0xA0000  # bytes of RAM at 0; above it a PC has its hole for video memory and ROMs
@@ -116,7 +116,7 @@ def walk(
     entries: Sequence[Entry],
     *,
     seconds: float,
-    irqchip: bool = False,
+    irqchip: bool | Irqchip = False,
     clock: Clock | None = None,
     furnish: Furnish = lambda machine: None,
 ) -> list[Answer]:
@@ -138,7 +138,7 @@ def _walk_once(
     mode: Mode,
     entries: Sequence[Entry],
     seconds: float,
-    irqchip: bool,
+    irqchip: bool | Irqchip,
     clock: Clock | None,
     furnish: Furnish,
 ) -> list[Answer]:

@@ -62,6 +62,11 @@ void apic_send(u32 destination, u32 command)
     apic_write(APIC_ICR, command);
 }
 
+bool apic_bit(enum apic_register of, u8 vector)
+{
+    return apic_read(of + vector / 32 * 16) >> vector % 32 & 1;
+}
+
 void apic_eoi(void)
 {
     apic_write(APIC_EOI, 0);

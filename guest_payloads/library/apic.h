@@ -5,7 +5,8 @@
 #include "cpu.h"
 
 enum apic_register {                     /* offsets of the xAPIC; the MSR is 0x800 + offset / 16 */
-    APIC_ID = 0x20, APIC_VERSION = 0x30, APIC_TPR = 0x80, APIC_EOI = 0xb0, APIC_SVR = 0xf0, APIC_ISR = 0x100,
+    APIC_ID = 0x20, APIC_VERSION = 0x30, APIC_TPR = 0x80, APIC_PPR = 0xa0, APIC_EOI = 0xb0,
+    APIC_LDR = 0xd0, APIC_DFR = 0xe0, APIC_SVR = 0xf0, APIC_ISR = 0x100,
     APIC_TMR = 0x180, APIC_IRR = 0x200, APIC_ESR = 0x280, APIC_ICR = 0x300, APIC_ICR_HIGH = 0x310,
     APIC_LVT_TIMER = 0x320, APIC_LVT_LINT0 = 0x350, APIC_LVT_LINT1 = 0x360, APIC_LVT_ERROR = 0x370,
     APIC_TIMER_INITIAL = 0x380, APIC_TIMER_CURRENT = 0x390, APIC_TIMER_DIVIDE = 0x3e0,
@@ -15,6 +16,8 @@ enum apic_command {                      /* of the ICR, beside a vector */
     IPI_FIXED = 0, IPI_NMI = 4 << 8, IPI_INIT = 5 << 8, IPI_STARTUP = 6 << 8,
     IPI_ASSERT = 1 << 14, IPI_LEVEL = 1 << 15, IPI_SELF = 1 << 18, IPI_ALL = 2 << 18, IPI_OTHERS = 3 << 18,
 };
+
+#define IPI_LOGICAL (1 << 11)              /* the destination is a mask or cluster */
 
 enum { TIMER_ONE_SHOT = 0, TIMER_PERIODIC = 1 << 17, TIMER_DEADLINE = 2 << 17, LVT_MASKED = 1 << 16 };
 
@@ -27,4 +30,5 @@ void apic_enable(u8 spurious);           /* in software, with the spurious vecto
 u32 apic_id(void);
 void apic_send(u32 destination, u32 command);    /* waits until an earlier IPI is gone */
 void apic_eoi(void);
+bool apic_bit(enum apic_register of, u8 vector); /* of ISR, TMR or IRR */
 void apic_timer(u8 vector, u32 mode, u32 count); /* divides by 1 */

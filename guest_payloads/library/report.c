@@ -38,6 +38,11 @@ void message(const char *text)
     report(EVENT_MESSAGE, length);
 }
 
+void host(u8 act)
+{
+    asm volatile("outb %0, %w1" : : "a"(act), "d"(HOST_PORT) : "memory");
+}
+
 void done(void)
 {
     end(EVENT_DONE, observed);

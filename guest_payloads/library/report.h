@@ -8,5 +8,6 @@ extern u64 arguments[8];
 
 void observe(u64 value);                 /* append to the observations */
 void message(const char *text);          /* a line for the evidence, of 4095 bytes at most */
+void host(u8 act);                       /* the host does what the case says of that number, then goes on */
 _Noreturn void done(void);               /* all observations are made; returning from main does the same */
 _Noreturn void fault(unsigned vector);   /* something went wrong that the case does not judge */

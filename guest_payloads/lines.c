@@ -1,0 +1,280 @@
+/* Lines through both 8259s and through the I/O APIC.  The host's acts: 0 raises the line of the test, 1 lowers it.
+
+   `tell` gives the vectors that were taken since the last time, in order, and 0. */
+#include "library/ioapic.h"
+#include "library/tests.h"
+
+#define MASTER 0x20
+#define SLAVE 0xa0
+#define ELCR 0x4d0                       /* which lines are level-triggered, a bit each */
+#define EXTINT 0x700                     /* of LVT LINT0: the vector comes from the 8259 */
+#define LINE 20                          /* of the I/O APIC */
+
+static volatile u8 taken[64];
+static volatile unsigned count, lower_at;   /* at which interrupt the handler has the line lowered */
+
+static void tell(void)
+{
+    for (unsigned n = 0; n < count; n++)
+        observe(taken[n]);
+    observe(0);
+    count = 0;
+}
+
+static void pic(u16 chip, u8 base, u8 cascade, u8 mask)
+{
+    out8(chip, 0x11);                    /* ICW1 to ICW4: edges, cascaded, 8086 mode */
+    out8(chip + 1, base);
+    out8(chip + 1, cascade);
+    out8(chip + 1, 1);
+    out8(chip + 1, mask);
+}
+
+static u8 in_service(u16 chip)
+{
+    out8(chip, 0x0b);
+    return in8(chip);
+}
+
+static void end_of_interrupt(void)
+{
+    if (in_service(SLAVE))
+        out8(SLAVE, 0x20);
+    out8(MASTER, 0x20);
+}
+
+static void note(struct frame *f)
+{
+    if (count < 64)
+        taken[count++] = f->vector;
+    if (count == lower_at)
+        host(1);
+}
+
+static void note_and_end(struct frame *f)
+{
+    note(f);
+    end_of_interrupt();
+}
+
+static void start_pic(u8 base, u8 mask)
+{
+    apic_enable(0xff);
+    apic_write(APIC_LVT_LINT0, EXTINT);
+    pic(MASTER, base, 4, mask);
+    pic(SLAVE, base + 8, 2, 0);
+    for (unsigned n = 0; n < 16; n++)
+        handle(base + n, note_and_end);
+}
+
+TEST(pic_base)                           /* line 4 with vectors from 20H, then from 60H */
+{
+    start_pic(0x20, 0);
+    host(0);
+    window();
+    tell();
+    host(1);
+    start_pic(0x60, 0);
+    host(0);
+    window();
+    tell();
+}
+
+TEST(pic_mask)                           /* line 4 masked; unmasked */
+{
+    start_pic(0x20, 0x10);
+    host(0);
+    window();
+    tell();
+    out8(MASTER + 1, 0);
+    window();
+    tell();
+}
+
+TEST(pic_imr)                            /* what both mask registers read after two values each */
+{
+    start_pic(0x20, 0);
+    for (unsigned n = 0; n < 2; n++) {
+        out8(MASTER + 1, n ? 0x5a : 0xa5);
+        out8(SLAVE + 1, n ? 0xa5 : 0x5a);
+        observe(in8(MASTER + 1));
+        observe(in8(SLAVE + 1));
+    }
+}
+
+TEST(pic_eoi)                            /* lines 3 and 5: before an EOI, with what is in service; after it; after a second */
+{
+    start_pic(0x20, 0);
+    handle(0x23, note);
+    handle(0x25, note);
+    host(0);
+    host(2);
+    window();
+    tell();
+    observe(in_service(MASTER));
+    end_of_interrupt();
+    window();
+    tell();
+    observe(in_service(MASTER));
+    end_of_interrupt();
+    observe(in_service(MASTER));
+}
+
+TEST(pic_two)                            /* acts 0 and 2, both with IF = 0 */
+{
+    start_pic(0x20, 0);
+    host(0);
+    host(2);
+    window();
+    window();
+    tell();
+}
+
+TEST(pic_cascade)                        /* line 8: taken; in service in master and slave; after both EOIs */
+{
+    start_pic(0x20, 0);
+    handle(0x28, note);
+    host(0);
+    window();
+    tell();
+    observe(in_service(MASTER));
+    observe(in_service(SLAVE));
+    end_of_interrupt();
+    observe(in_service(MASTER) | in_service(SLAVE));
+}
+
+TEST(pic_lint0)                          /* line 4 with LINT0 masked; as ExtINT */
+{
+    start_pic(0x20, 0);
+    apic_write(APIC_LVT_LINT0, EXTINT | LVT_MASKED);
+    host(0);
+    window();
+    tell();
+    apic_write(APIC_LVT_LINT0, EXTINT);
+    window();
+    tell();
+}
+
+TEST(pic_edge)                           /* line 5 rises; stays; falls and rises */
+{
+    start_pic(0x20, 0);
+    host(0);
+    window();
+    tell();
+    window();
+    tell();
+    host(1);
+    host(0);
+    window();
+    tell();
+}
+
+TEST(pic_level)                          /* line 5 is high until the third interrupt */
+{
+    start_pic(0x20, 0);
+    out8(ELCR, 1 << 5);
+    lower_at = 3;
+    host(0);
+    while (count < 3)
+        window();
+    window();
+    tell();
+}
+
+static void note_and_eoi(struct frame *f)
+{
+    note(f);
+    apic_eoi();
+}
+
+static void show_irr(struct frame *f)
+{
+    observe(!!(ioapic_entry(LINE) & IOAPIC_REMOTE_IRR));
+    note(f);
+    apic_eoi();
+    observe(!!(ioapic_entry(LINE) & IOAPIC_REMOTE_IRR));
+}
+
+static void start_ioapic(u32 entry)
+{
+    pic(MASTER, 0x20, 4, 0xff);
+    pic(SLAVE, 0x28, 2, 0xff);
+    apic_enable(0xff);
+    handle(0x60, note_and_eoi);
+    ioapic_route(LINE, entry | 0x60, 0);
+}
+
+#define WRITABLE 0x1afffu                /* not: delivery status, remote IRR */
+#define DEFINED 0x1ffffu
+
+TEST(ioapic_bits)                        /* how many entries do not keep just the bits that can be written, of ones and zeros */
+{
+    unsigned wrong = 0;
+    for (unsigned n = 0; n < IOAPIC_LINES; n++) {
+        ioapic_write(0x10 + 2 * n, IOAPIC_MASKED);
+        ioapic_write(0x11 + 2 * n, ~0u);
+        ioapic_write(0x10 + 2 * n, ~0u);
+        wrong += (ioapic_read(0x10 + 2 * n) & DEFINED) != WRITABLE || ioapic_read(0x11 + 2 * n) >> 24 != 0xff;
+        ioapic_write(0x10 + 2 * n, IOAPIC_MASKED);
+        ioapic_write(0x11 + 2 * n, 0);
+        wrong += (ioapic_read(0x10 + 2 * n) & DEFINED) != IOAPIC_MASKED || ioapic_read(0x11 + 2 * n) >> 24;
+    }
+    observe(wrong);
+}
+
+TEST(ioapic_edge)                        /* rises; stays; falls and rises */
+{
+    start_ioapic(0);
+    host(0);
+    window();
+    tell();
+    window();
+    tell();
+    host(1);
+    host(0);
+    window();
+    tell();
+}
+
+TEST(ioapic_level)                       /* remote IRR in the handler, after EOI with the line low; taken; remote IRR at the end */
+{
+    start_ioapic(IOAPIC_LEVEL);
+    handle(0x60, show_irr);
+    lower_at = 1;
+    host(0);
+    window();
+    window();
+    tell();
+    observe(!!(ioapic_entry(LINE) & IOAPIC_REMOTE_IRR));
+}
+
+TEST(ioapic_held)                        /* the line is high until the third interrupt */
+{
+    start_ioapic(IOAPIC_LEVEL);
+    lower_at = 3;
+    host(0);
+    while (count < 3)
+        window();
+    window();
+    tell();
+}
+
+TEST(ioapic_masked)                      /* a high level while masked; unmasked */
+{
+    start_ioapic(IOAPIC_LEVEL | IOAPIC_MASKED);
+    lower_at = 1;
+    host(0);
+    window();
+    tell();
+    ioapic_route(LINE, IOAPIC_LEVEL | 0x60, 0);
+    while (!count)
+        window();
+    window();
+    tell();
+}
+
+int main(void)
+{
+    run_test();
+    return 0;
+}
