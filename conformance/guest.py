@@ -112,13 +112,24 @@ def boot_together(rows: Sequence[Row], engine: Engine, *, seconds: float) -> Ite
         yield Booted(image, answer, b"")
 
 
-def run_program(case: Program, engine: Engine, *, calls: Calls | None = None) -> Ran:
-    """Run a program once.  ``calls`` maps a byte to what the host does when the program writes it to ``HOST_PORT``."""
+def run_program(
+    case: Program,
+    engine: Engine,
+    *,
+    furnish: Callable[[Machine], None] = lambda machine: None,
+    calls: Calls | None = None,
+) -> Ran:
+    """Run a program once.
+
+    ``furnish`` adds to the machine before it runs.  ``calls`` maps a byte to what the host does when the program writes
+    it to ``HOST_PORT``, while that vCPU waits.
+    """
     image = images.load(case.image)
     clock = ManualClock()
     acts = {n: _perform(act, None, clock) for n, act in enumerate(case.acts)}
 
-    def furnish(machine: Machine) -> None:
+    def prepare(machine: Machine) -> None:
+        furnish(machine)
         machine.bus.add_ports(HOST_PORT, 1, _HostCalls(machine, acts | dict(calls or {})), "host calls")
 
     return program.run(
@@ -130,7 +141,7 @@ def run_program(case: Program, engine: Engine, *, calls: Calls | None = None) ->
         irqchip=case.irqchip,
         pit=case.pit,
         arguments=[resolve(value, image) for value in case.arguments],
-        furnish=furnish,
+        furnish=prepare,
     )
 
 
@@ -181,9 +192,15 @@ def hosted(row: Row, *, furnish: Callable[[Machine], None] = lambda machine: Non
     return HostScript(script=script, **said)
 
 
-def check_program(case: Program, engine: Engine, *, calls: Calls | None = None) -> Iterator[Check]:
+def check_program(
+    case: Program,
+    engine: Engine,
+    *,
+    furnish: Callable[[Machine], None] = lambda machine: None,
+    calls: Calls | None = None,
+) -> Iterator[Check]:
     """Run a host script's program and compare what it observed.  Raises ``GuestStopped`` where it did not end."""
-    ran = run_program(case, engine, calls=calls)
+    ran = run_program(case, engine, furnish=furnish, calls=calls)
     if not ran.done:
         raise GuestStopped(str(ran.end) if ran.fault is None else f"{mnemonic(ran.fault)} that nobody expected")
     want, saw = (" ".join(f"{v:#x}" for v in values) or "none" for values in (case.observations, ran.observations))

@@ -1,1 +1,368 @@
-int main(void){return 0;}
+/* What processors see of each other's memory.  Argument 1: how many processors; argument 2: how many rounds. */
+#include "library/pages.h"
+#include "library/tests.h"
+
+static volatile unsigned ready, finished, go;
+static void (*work)(unsigned number);
+
+static unsigned processors(void) { return arguments[1]; }
+static u64 rounds(void) { return arguments[2]; }
+
+static void run(unsigned number)
+{
+    raise(&ready);
+    await(&go, 1);
+    work(number);
+    raise(&finished);
+    for (;;)
+        sti_hlt();
+}
+
+static void together(void (*what)(unsigned number))     /* every processor, this one as number 0 */
+{
+    work = what;
+    apic_enable(0xff);
+    smp_start(run);
+    await(&ready, processors() - 1);
+    go = 1;
+    what(0);
+    await(&finished, processors() - 1);
+}
+
+static volatile u64 counter;
+
+static void add_locked(unsigned number)
+{
+    (void)number;
+    for (u64 n = 0; n < rounds(); n++)
+        asm volatile("lock incq %0" : "+m"(counter));
+}
+
+TEST(lock_inc)                           /* what the counter holds */
+{
+    together(add_locked);
+    observe(counter);
+}
+
+static volatile u32 lock;
+
+static void add_inside(unsigned number)
+{
+    (void)number;
+    for (u64 n = 0; n < rounds(); n++) {
+        u32 was = 1;
+        for (;;) {
+            asm volatile("xchg %0, %1" : "+r"(was), "+m"(lock) : : "memory");
+            if (!was)
+                break;
+            pause();
+        }
+        counter = counter + 1;
+        asm volatile("" ::: "memory");
+        lock = 0;
+    }
+}
+
+TEST(xchg_lock)
+{
+    together(add_inside);
+    observe(counter);
+}
+
+static void add_by_compare(unsigned number)
+{
+    (void)number;
+    for (u64 n = 0; n < rounds(); n++) {
+        bool done;
+        do {
+            u64 old = counter;
+            asm volatile("lock cmpxchg %3, %0" : "+m"(counter), "+a"(old), "=@ccz"(done) : "r"(old + 1) : "memory");
+        } while (!done);
+    }
+}
+
+TEST(cmpxchg)
+{
+    together(add_by_compare);
+    observe(counter);
+}
+
+/* ---- two processors */
+
+#define A 0x1111111111111111ull
+#define B 0xeeeeeeeeeeeeeeeeull
+
+static volatile u64 cell __attribute__((aligned(64))) = A;
+static volatile unsigned done_writing, torn;
+
+static void write_and_read(unsigned number)
+{
+    if (!number) {
+        for (u64 n = 0; n < rounds(); n++)
+            cell = n & 1 ? A : B;
+        raise(&done_writing);
+        return;
+    }
+    while (!done_writing) {
+        u64 seen = cell;
+        torn += seen != A && seen != B;
+    }
+}
+
+TEST(qword)                              /* values that nobody wrote */
+{
+    together(write_and_read);
+    observe(torn);
+}
+
+static volatile u64 x __attribute__((aligned(64))), y __attribute__((aligned(64)));
+static volatile u64 seen[2];
+static volatile unsigned turn[2], wrong;
+
+static void meet(unsigned me, unsigned n)        /* both have come to round n */
+{
+    turn[me] = n;
+    while (turn[!me] < n)
+        ;
+}
+
+static void store_then_load(unsigned me)
+{
+    volatile u64 *mine = me ? &y : &x, *theirs = me ? &x : &y;
+    for (u64 n = 1; n <= rounds(); n++) {
+        *mine = 0;
+        asm volatile("mfence" ::: "memory");
+        meet(me, 3 * n);
+        *mine = n;
+        asm volatile("mfence" ::: "memory");
+        seen[me] = *theirs;
+        meet(me, 3 * n + 1);
+        if (!me)
+            wrong += !seen[0] && !seen[1];
+        meet(me, 3 * n + 2);
+    }
+}
+
+TEST(store_buffer)                       /* rounds in which neither saw the other's store */
+{
+    together(store_then_load);
+    observe(wrong);
+}
+
+static void data_then_flag(unsigned me)
+{
+    if (!me) {
+        for (u64 n = 1; n <= rounds(); n++) {
+            x = n;
+            y = n;
+        }
+        return;
+    }
+    for (u64 flag = 0; flag < rounds();) {
+        flag = y;
+        wrong += x < flag;
+    }
+}
+
+TEST(message_passing)                    /* the flag was seen and older data */
+{
+    together(data_then_flag);
+    observe(wrong);
+}
+
+static void one_place(unsigned me)
+{
+    if (!me) {
+        for (u64 n = 1; n <= rounds(); n++)
+            y = n;
+        return;
+    }
+    for (u64 first = 0; first < rounds();) {
+        first = y;
+        wrong += y < first;
+    }
+}
+
+TEST(coherence)                          /* reads of one place that went back */
+{
+    together(one_place);
+    observe(wrong);
+}
+
+/* ---- translations of another processor */
+
+#define VECTOR 0x40
+#define PLACE 0x8000000000ull            /* outside what is mapped */
+
+static u64 frames[2][512] __attribute__((aligned(4096)));
+static volatile unsigned begun, dropped, looks, current;
+
+static void on_drop(struct frame *f)
+{
+    (void)f;
+    invlpg((void *)PLACE);
+    raise(&dropped);
+    apic_eoi();
+}
+
+static void look(unsigned me)
+{
+    if (!me) {
+        u64 *entry = page_entry(PLACE, 1);
+        await(&begun, 1);
+        for (unsigned n = 1; n <= rounds(); n++) {
+            *entry = (u64)frames[n & 1] | PAGE_P | PAGE_W;
+            invlpg((void *)PLACE);
+            apic_send(1, IPI_FIXED | IPI_ASSERT | VECTOR);
+            await(&dropped, n);
+            current = n;
+            await(&looks, n);
+        }
+        return;
+    }
+    wrong += *(volatile u64 *)PLACE != 0;        /* from here on it is in the TLB */
+    raise(&begun);
+    sti();
+    for (unsigned n = 1; n <= rounds(); n++) {
+        await(&current, n);
+        wrong += *(volatile u64 *)PLACE != (n & 1);
+        raise(&looks);
+    }
+    cli();
+}
+
+TEST(shootdown)                          /* reads of a frame that every processor had dropped */
+{
+    handle(VECTOR, on_drop);
+    frames[1][0] = 1;
+    page_map(PLACE, (u64)frames[0], PAGE_P | PAGE_W);
+    together(look);
+    observe(wrong);
+}
+
+/* ---- one frame of page tables for each processor */
+
+static u64 own_pml4[2][512] __attribute__((aligned(4096))), own_tables[2][3][512] __attribute__((aligned(4096)));
+
+static void own_map(unsigned me)
+{
+    u64 *top = (u64 *)read_cr3();
+    for (unsigned n = 0; n < 512; n++)
+        own_pml4[me][n] = top[n];
+    u64 at = 7;
+    own_tables[me][0][0] = (u64)frames[me] | at;
+    own_tables[me][1][0] = (u64)own_tables[me][0] | at;
+    own_tables[me][2][0] = (u64)own_tables[me][1] | at;
+    own_pml4[me][PLACE >> 39] = (u64)own_tables[me][2] | at;
+    write_cr3((u64)own_pml4[me]);
+    unsigned bad = 0;
+    for (u64 n = 0; n < rounds(); n++) {
+        bad += *(volatile u64 *)PLACE != me;
+        if (n % 16 == 0)
+            apic_id();                   /* an exit: the other may run on the same processor of the host */
+    }
+    __atomic_add_fetch(&wrong, bad, __ATOMIC_RELAXED);
+}
+
+TEST(own_tables_each)                    /* reads of the other's page at the same address */
+{
+    frames[1][0] = 1;
+    together(own_map);
+    observe(wrong);
+}
+
+/* ---- identity, and exits at the same time */
+
+static volatile u32 ids[16];
+
+static void note_id(unsigned me)
+{
+    (void)me;
+    u32 id = apic_id();
+    bool agree = id == cpuid(1, 0).ebx >> 24;
+    ids[id & 15] += agree;
+}
+
+TEST(apic_ids)                           /* how many have each id, as the APIC and CPUID name it */
+{
+    together(note_id);
+    for (unsigned n = 0; n < processors(); n++)
+        observe(ids[n]);
+}
+
+#define PORT 0x1000                      /* reads bring what this processor wrote there last */
+#define DEVICE 0xd0000000ull
+
+static void talk_port(unsigned me)
+{
+    unsigned bad = 0;
+    for (u64 n = 1; n <= rounds(); n++) {
+        u32 value = me << 24 | n;
+        out32(PORT + 4 * me, value);
+        bad += in32(PORT + 4 * me) != value;
+    }
+    __atomic_add_fetch(&wrong, bad, __ATOMIC_RELAXED);
+}
+
+static void talk_memory(unsigned me)
+{
+    volatile u64 *at = (u64 *)(DEVICE + 8 * me);
+    unsigned bad = 0;
+    for (u64 n = 1; n <= rounds(); n++) {
+        u64 value = (u64)me << 56 | n;
+        *at = value;
+        bad += *at != value;
+    }
+    __atomic_add_fetch(&wrong, bad, __ATOMIC_RELAXED);
+}
+
+TEST(ports)
+{
+    together(talk_port);
+    observe(wrong);
+}
+
+TEST(device)
+{
+    together(talk_memory);
+    observe(wrong);
+}
+
+/* ---- the host takes memory away */
+
+#define TAKEN 0x30000000ull
+static volatile unsigned gone, stale;
+
+static void read_taken(unsigned me)
+{
+    volatile u64 *at = (u64 *)TAKEN;
+    if (!me) {
+        host(0);                         /* the slot is deleted; reads bring ones from now on */
+        raise(&gone);
+        stale += *at != ~0ull;
+        for (unsigned n = 0; n < 200; n++)
+            host(0xff);
+        raise(&done_writing);
+        return;
+    }
+    while (!done_writing) {
+        unsigned before = gone;
+        u64 found = *at;
+        if (before && found != ~0ull)
+            raise(&stale);
+    }
+}
+
+TEST(deleted)                            /* reads of memory behind the end of its slot */
+{
+    volatile u64 *at = (u64 *)TAKEN;
+    *at = 5;
+    together(read_taken);
+    observe(stale);
+}
+
+int main(void)
+{
+    run_test();
+    return 0;
+}

@@ -1,0 +1,1 @@
+"""What the host claims about itself, proven by what its guests do not cost."""

@@ -1,0 +1,79 @@
+"""The processor runs guests itself: plain code costs nobody an instruction of emulation, and exits are counted one by one.
+
+An interpreter behind /dev/kvm emulates instructions where VT-x and AMD-V run them.  KVM counts what it emulates
+(``insn_emulation``): while a guest runs plain ring-0 code in 64-bit mode, that counter stands still, and so, nearly, do
+exits.  CPUID leaves the guest each time on VT-x, and on AMD-V as KVM sets it up.
+
+claim.backend is about every host: behind an interpreter it fails, and that is the finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from virtproof.conformance.case import At, Case, HostScript, Program
+from virtproof.conformance.counters import Counted, needs_hardware, within
+from virtproof.guest_payloads.trampoline import Mode
+from virtproof.results import Check
+from virtproof.spec.cite import apm, linux, sdm
+from virtproof.vmm.engine import Engine
+
+CITE = (
+    sdm("3C", "Introduction to Virtual Machine Extensions, 'Introduction to VMX Operation'"),
+    apm(2, "Secure Virtual Machine, 'SVM Hardware Overview'"),
+    linux("virt/kvm/api.rst", "KVM_GET_STATS_FD"),
+)
+LOOPS, CPUIDS = 100_000, 1000
+MASK = (1 << 64) - 1
+
+
+def _mixed(loops: int) -> int:
+    """What the loop of exits.c makes of its argument."""
+    value = loops
+    for n in range(loops):
+        value = (5 * value + 1) & MASK
+        value = ((value << 7 | value >> 57) & MASK) ^ n
+    return value
+
+
+def _run(test: str, argument: int, observations: tuple[int, ...], engine: Engine) -> tuple[list[Check], Mapping[str, int]]:
+    counted = Counted()
+    case = Program(
+        id=test, title=test, area="claims", mode=Mode.LONG64, cite=CITE, image="exits", irqchip=True,
+        arguments=(At(test), argument), observations=observations, seconds=20.0,
+    )  # fmt: skip
+    return list(counted.run(case, engine)), counted.first
+
+
+def _plain(engine: Engine) -> Iterable[Check]:
+    checks, cost = _run("plain", LOOPS, (_mixed(LOOPS),), engine)
+    yield from checks
+    yield within(f"{3 * LOOPS} plain instructions", cost, "insn_emulation", 0, 0)
+    yield within(f"{3 * LOOPS} plain instructions", cost, "exits", 0, LOOPS // 10)
+
+
+def _hardware(name: str, engine: Engine) -> Iterable[Check]:
+    needs_hardware(engine, name)
+    yield from _plain(engine)
+    checks, cost = _run("cpuids", CPUIDS, (), engine)
+    yield from checks
+    yield within(f"{CPUIDS} times CPUID", cost, "exits", CPUIDS, 2 * CPUIDS)
+    yield within(f"{CPUIDS} times CPUID", cost, "insn_emulation", 0, 0)
+
+
+def proof(name: str, claim: str, title: str) -> Case:
+    return HostScript(
+        id=f"claim.{claim}", title=title, area="claims", mode=Mode.LONG64, cite=CITE, script=partial(_hardware, name),
+        proves=(claim,), discriminates=True, seconds=30.0,
+    )  # fmt: skip
+
+
+CASES: tuple[Case, ...] = (
+    proof("kvm_intel", "vmx", "VT-x runs plain code, and CPUID is an exit"),
+    proof("kvm_amd", "svm", "AMD-V runs plain code, and CPUID is an exit"),
+    HostScript(
+        id="claim.backend", title="Nothing emulates plain code", area="claims", mode=Mode.LONG64, cite=CITE,
+        script=_plain, seconds=30.0,
+    ),
+)  # fmt: skip

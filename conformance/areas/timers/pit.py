@@ -1,0 +1,26 @@
+"""The 8254: channel 0 interrupts at line 0, channel 2 counts while bit 0 of port 61H opens its gate.
+
+Mode 2 goes round and interrupts each time.  A latched count stays until it is read while the counter goes on.  In mode 0
+OUT is low until the count is over; channel 2's is bit 5 of port 61H.
+
+The numbers are what the test of that name in guest_payloads/timers.c observes.
+"""
+
+from virtproof.conformance.case import Case, Insn, completes, family, pio_in, test_programs
+from virtproof.guest_payloads.trampoline import Mode
+from virtproof.spec.cite import Cite, linux
+
+CITE = (Cite("Intel 8254 data sheet", "'Mode Definitions' and 'Counter Latch Command'"), linux("virt/kvm/api.rst", "KVM_CREATE_PIT2"))  # fmt: skip
+pit = test_programs("timers", "timers", *CITE, pit=True)
+row = family("timers", *CITE)
+
+# fmt: off
+CASES: tuple[Case, ...] = (
+    pit("time.pit.mode2", "Mode 2 interrupts again and again",           "pit_periodic", (1,)),
+    pit("time.pit.latch", "A latched count stays, the counter does not", "pit_latch",    (1,)),
+    pit("time.pit.gate2", "Channel 2 counts with its gate open only",    "pit_gate",     (0, 1)),
+    pit("time.pit.out2",  "OUT of mode 0 rises when the count is over",  "pit_out",      (0, 1)),
+    row("time.pit.none",  "Without a PIT in the kernel its ports come out", Mode.LONG64, Insn("e4 40", "in al, 0x40"),
+        completes(regs={"rax": 0x0101_0101_0101_01FF}, accesses=(pio_in(0x40, 1, 0xFF),)), irqchip=True),
+)
+# fmt: on
