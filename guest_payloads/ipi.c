@@ -174,13 +174,14 @@ asm("halts: cli; hlt\n behind_hlt: ret");
 void halts(void);
 
 static volatile u64 nmi_rip;
-static volatile unsigned awake, halting;
+static volatile unsigned awake, halting, started;
 
 static void note_rip(struct frame *f) { nmi_rip = f->rip; }
 
 static void sleep(unsigned number)
 {
     ready_to_take(number);
+    await(&started, 1);                  /* the second SIPI is past */
     raise(&halting);
     halts();
     raise(&awake);
@@ -189,19 +190,38 @@ static void sleep(unsigned number)
         pause();
 }
 
+static void linger(void)
+{
+    for (unsigned n = 0; n < 2000; n++)
+        apic_id();
+}
+
+static void put_to_sleep(void)
+{
+    handle(2, note_rip);
+    smp_start(sleep);
+    ready_to_take(0);
+    linger();
+    raise(&started);
+    await(&halting, 1);
+    linger();
+}
+
+TEST(sipi_to_halted)                     /* is it awake */
+{
+    put_to_sleep();
+    apic_send(1, IPI_STARTUP | IPI_ASSERT | 8);
+    linger();
+    observe(awake);
+}
+
 /* Is it awake after a fixed interrupt (0); does an NMI wake it; is RIP then behind HLT; was the interrupt kept. */
 TEST(halted_deaf)
 {
     handle(PROBE, on_interrupt);
-    handle(2, note_rip);
-    smp_start(sleep);
-    ready_to_take(0);
-    await(&halting, 1);
-    for (unsigned n = 0; n < 2000; n++)
-        apic_id();
+    put_to_sleep();
     apic_send(1, IPI_FIXED | IPI_ASSERT | PROBE);
-    for (unsigned n = 0; n < 2000; n++)  /* it has time to do wrong */
-        apic_id();
+    linger();                            /* it has time to do wrong */
     observe(awake);
     observe(counts[1][PROBE]);
     while (!awake) {                     /* more than one: the first may come before HLT */

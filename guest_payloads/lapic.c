@@ -3,6 +3,7 @@
    `taken` is what the handlers append their vectors to; a handler that has another interrupt inside it adds LEAVE + its
    vector at its end. */
 #include "library/tests.h"
+#include "table.h"
 
 #define SPURIOUS 0xff
 #define SELF (IPI_FIXED | IPI_ASSERT | IPI_SELF)
@@ -185,15 +186,10 @@ static unsigned pairs, wrong;
 static void compare(u8 service)          /* PPR at every class of TPR, with this vector in service */
 {
     for (unsigned class = 0; class < 16; class++) {
-        u8 tpr = class << 4 | 5;
+        u8 tpr = class << 4;
         apic_write(APIC_TPR, tpr);
         u8 ppr = apic_read(APIC_PPR);
-        if (class > service >> 4)
-            wrong += ppr != tpr;
-        else if (class == service >> 4)
-            wrong += (ppr & 0xf0) != (tpr & 0xf0);      /* the low half is the processor's choice */
-        else
-            wrong += ppr != (service & 0xf0);
+        wrong += ppr != (class > service >> 4 ? tpr : service & 0xf0);
         pairs++;
     }
     apic_write(APIC_TPR, 0);
@@ -216,6 +212,15 @@ TEST(ppr)                                /* how many pairs of TPR and vector in 
     }
     observe(pairs);
     observe(wrong);
+}
+
+TEST(tpr_low)                            /* what TPR reads, and PPR with nothing in service */
+{
+    start();
+    apic_write(APIC_TPR, 0x45);
+    host(0xff);
+    observe(apic_read(APIC_TPR));
+    observe(apic_read(APIC_PPR));
 }
 
 TEST(masked_by_svr)                      /* disabled by software it takes nothing, enabled again it does */
@@ -267,6 +272,88 @@ TEST(quiet)                              /* nothing is taken, nothing waits */
     for (unsigned n = 0; n < 8; n++)
         waits |= apic_read(APIC_IRR + 16 * n) | apic_read(APIC_ISR + 16 * n);
     observe(waits);
+    tell();
+}
+
+/* ---- NMIs, which act 0 of the host sends */
+
+static unsigned more = 1;                /* NMIs that the handler has sent to itself */
+
+static void nmi_again(struct frame *f)
+{
+    note(f->vector);
+    if (more) {
+        more--;
+        host(0);
+        host(0xff);
+    }
+    note(LEAVE + f->vector);
+}
+
+TEST(nmi_blocked)                        /* an NMI in its own handler */
+{
+    start();
+    handle(2, nmi_again);
+    host(0);
+    host(0xff);
+    tell();
+}
+
+static void step_over(struct frame *f)
+{
+    note(f->vector);
+    f->rip += 2;
+}
+
+static void nmi_with_exception(struct frame *f)
+{
+    note(f->vector);
+    if (more) {
+        more--;
+        host(0);
+        asm volatile("ud2" ::: "memory");
+        host(0xff);
+    }
+    note(LEAVE + f->vector);
+}
+
+TEST(nmi_nested)                         /* an NMI and an exception in the handler */
+{
+    start();
+    handle(2, nmi_with_exception);
+    handle(6, step_over);
+    host(0);
+    host(0xff);
+    tell();
+}
+
+static void nmi_opens(struct frame *f)
+{
+    note(f->vector);
+    window();
+    note(LEAVE + f->vector);
+}
+
+TEST(nmi_open)                           /* an interrupt that waits, in a handler that sets IF */
+{
+    start();
+    handle(2, nmi_opens);
+    handle(0x40, plain);
+    send(0x40);
+    host(0);
+    host(0xff);
+    tell();
+}
+
+TEST(nmi_first)                          /* an interrupt and an NMI wait, then STI and HLT */
+{
+    start();
+    handle(2, plain);
+    handle(0x40, plain);
+    send(0x40);
+    asm volatile("outb %%al, %%dx; sti; hlt; nop; cli" : : "a"(0), "d"(HOST_PORT) : "memory");
+    host(0xff);
+    window();
     tell();
 }
 

@@ -80,7 +80,7 @@ TEST(system_calls)                       /* STAR, LSTAR, SYSENTER_ESP and _EIP *
 }
 
 #define CR4_OSFXSR (1 << 9)
-TEST(vectors)                            /* XMM0 to XMM15 */
+TEST(vector_registers)                            /* XMM0 to XMM15 */
 {
     static u64 set[16][2], found[16][2];
     write_cr4(read_cr4() | CR4_OSFXSR);

@@ -43,6 +43,7 @@ CASES: tuple[Case, ...] = (
     lapic("int.lapic.tpr_block",  "TPR holds back its own class and those below",                       "tpr_block",     TPR_BLOCK, X),
     lapic("int.lapic.tpr_f",      "TPR = FFH holds back every fixed interrupt, and no NMI",             "tpr_f",         TPR_F,     X, acts=(SendNmi(),)),
     lapic("int.lapic.ppr",        "PPR is the higher of TPR and the class in service",                  "ppr",           PPR,       X),
+    lapic("int.lapic.tpr_low",    "TPR keeps its lower half, and PPR shows it",                         "tpr_low",       (0x45, 0x45), X, priority=2),
     lapic("int.lapic.svr_off",    "Disabled by SVR it takes nothing, enabled again it does",            "masked_by_svr", SVR,       X),
 
     x2apic("int.lapic.self_x2",          "SELF IPI interrupts oneself",                                        "self_x2",       SELF,      X2),
