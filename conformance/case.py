@@ -298,7 +298,7 @@ class HostScript(Case):
     script: Script
 
 
-def test_programs(area: str, image: str, *cite: Cite, **defaults: Any) -> Callable[..., Program]:
+def programs_of(area: str, image: str, *cite: Cite, **defaults: Any) -> Callable[..., Program]:
     """A maker of programs that share an image with many tests, for tables of one line a program.
 
     ``test`` is the name of a function in the image's source, which tells what it observes; ``more`` are its arguments.

@@ -329,6 +329,23 @@ TEST(init_running)                       /* of one that runs in 64-bit mode with
     look(9);
 }
 
+/* ---- a processor that the host has started */
+
+static volatile unsigned second_runs;
+
+__attribute__((used)) _Noreturn void second_entry(void)
+{
+    raise(&second_runs);
+    for (;;)
+        asm volatile("cli; hlt");
+}
+
+TEST(made_runnable)                      /* the second processor runs, which nobody here has started */
+{
+    await(&second_runs, 1);
+    observe(second_runs);
+}
+
 int main(void)
 {
     run_test();

@@ -3,10 +3,10 @@
 The numbers are what the test of that name in guest_payloads/timers.c observes.
 """
 
-from virtproof.conformance.case import Case, test_programs
+from virtproof.conformance.case import Case, programs_of
 from virtproof.spec.cite import apm, sdm
 
-halt = test_programs(
+halt = programs_of(
     "interrupts", "timers", sdm("2A", "Instruction Set Reference, 'HLT-Halt'"), apm(3, "System Instruction Reference, 'HLT'")
 )  # fmt: skip
 

@@ -7,10 +7,10 @@ the entry was masked interrupts when it is unmasked.  Destinations are in ipi.py
 The numbers are what the test of that name in guest_payloads/lines.c observes.
 """
 
-from virtproof.conformance.case import Case, SetLine, test_programs
+from virtproof.conformance.case import Case, SetLine, programs_of
 from virtproof.spec.cite import Cite
 
-ioapic = test_programs(
+ioapic = programs_of(
     "interrupts", "lines", Cite("Intel 82093AA data sheet", "'I/O Redirection Table Registers'"), acts=(SetLine(20, True), SetLine(20, False))
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ HLT with interrupts off ends by NMI, not by a fixed interrupt, which is kept unt
 The numbers are what the test of that name in guest_payloads/ipi.c observes.
 """
 
-from virtproof.conformance.case import Case, SendMsi, SetLine, test_programs
+from virtproof.conformance.case import Case, SendMsi, SetLine, programs_of
 from virtproof.spec.cite import Cite, apm, linux, sdm
 
 IPI = (
@@ -18,12 +18,12 @@ IPI = (
 X, X2 = 0, 1
 ET = 1 << 4  # of CR0
 
-ipi = test_programs("interrupts", "ipi", *IPI)
-smp = test_programs("smp", "ipi", *IPI, sdm("3A", "Multiple-Processor Management, 'Multiple-Processor (MP) Initialization'"))  # fmt: skip
-x2apic = test_programs("interrupts", "ipi", *IPI, sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Extended XAPIC (x2APIC)'"), requires=("x2apic",))  # fmt: skip
-msi = test_programs("interrupts", "ipi", linux("virt/kvm/api.rst", "KVM_SIGNAL_MSI"))
-line = test_programs("interrupts", "ipi", Cite("Intel 82093AA data sheet", "'I/O Redirection Table Registers'"))
-halt = test_programs("interrupts", "ipi", sdm("2A", "Instruction Set Reference, 'HLT-Halt'"), apm(3, "System Instruction Reference, 'HLT'"))  # fmt: skip
+ipi = programs_of("interrupts", "ipi", *IPI)
+smp = programs_of("smp", "ipi", *IPI, sdm("3A", "Multiple-Processor Management, 'Multiple-Processor (MP) Initialization'"))  # fmt: skip
+x2apic = programs_of("interrupts", "ipi", *IPI, sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Extended XAPIC (x2APIC)'"), requires=("x2apic",))  # fmt: skip
+msi = programs_of("interrupts", "ipi", linux("virt/kvm/api.rst", "KVM_SIGNAL_MSI"))
+line = programs_of("interrupts", "ipi", Cite("Intel 82093AA data sheet", "'I/O Redirection Table Registers'"))
+halt = programs_of("interrupts", "ipi", sdm("2A", "Instruction Set Reference, 'HLT-Halt'"), apm(3, "System Instruction Reference, 'HLT'"))  # fmt: skip
 
 
 def started_at(page: int) -> tuple[int, ...]:

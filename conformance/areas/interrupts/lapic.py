@@ -8,7 +8,7 @@ nothing else of this; it adds a register for interrupts to oneself.
 The numbers are what the test of that name in guest_payloads/lapic.c observes.
 """
 
-from virtproof.conformance.case import Case, SendMsi, SendNmi, test_programs
+from virtproof.conformance.case import Case, SendMsi, SendNmi, programs_of
 from virtproof.spec.cite import apm, linux, sdm
 
 APIC = (
@@ -19,9 +19,9 @@ X, X2 = 0, 1
 LEAVE = 0x100  # a handler's end, beside its vector
 HOST_MSI = SendMsi(0xFEE0_0000, 0x41)
 
-lapic = test_programs("interrupts", "lapic", *APIC)
-x2apic = test_programs("interrupts", "lapic", *APIC, sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Extended XAPIC (x2APIC)'"), requires=("x2apic",))  # fmt: skip
-msi = test_programs("interrupts", "lapic", linux("virt/kvm/api.rst", "KVM_SIGNAL_MSI"), acts=(HOST_MSI,))
+lapic = programs_of("interrupts", "lapic", *APIC)
+x2apic = programs_of("interrupts", "lapic", *APIC, sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Extended XAPIC (x2APIC)'"), requires=("x2apic",))  # fmt: skip
+msi = programs_of("interrupts", "lapic", linux("virt/kvm/api.rst", "KVM_SIGNAL_MSI"), acts=(HOST_MSI,))
 
 # fmt: off
 SELF      = (1, 0,  0, 1, 0,  0x40, 0)

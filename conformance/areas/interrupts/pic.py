@@ -8,16 +8,16 @@ processor sees the master at LINT0 of its local APIC, if that is ExtINT and not 
 The numbers are what the test of that name in guest_payloads/lines.c observes.
 """
 
-from virtproof.conformance.case import Case, SetLine, test_programs
+from virtproof.conformance.case import Case, SetLine, programs_of
 from virtproof.spec.cite import Cite, linux, sdm
 
-pic = test_programs(
+pic = programs_of(
     "interrupts",
     "lines",
     Cite("Intel 8259A data sheet", "'Programming the 8259A' and 'Operation Command Words (OCWs)'"),
     linux("virt/kvm/api.rst", "KVM_IRQ_LINE"),
 )
-lint0 = test_programs("interrupts", "lines", sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Local Vector Table'"))  # fmt: skip
+lint0 = programs_of("interrupts", "lines", sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Local Vector Table'"))  # fmt: skip
 
 
 def line(gsi: int) -> tuple[SetLine, SetLine]:

@@ -3,10 +3,10 @@
 The numbers are what the test of that name in guest_payloads/litmus.c observes.
 """
 
-from virtproof.conformance.case import Case, test_programs
+from virtproof.conformance.case import Case, programs_of
 from virtproof.spec.cite import apm, sdm
 
-isolation = test_programs(
+isolation = programs_of(
     "isolation",
     "litmus",
     sdm("3A", "Paging, 'Caching Translation Information'"),

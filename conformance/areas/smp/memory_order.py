@@ -8,10 +8,10 @@ processor uses the tables of its own CR3.  Each has an APIC id of its own, which
 The numbers are what the test of that name in guest_payloads/litmus.c observes.
 """
 
-from virtproof.conformance.case import Case, test_programs
+from virtproof.conformance.case import Case, programs_of
 from virtproof.spec.cite import apm, sdm
 
-order = test_programs(
+order = programs_of(
     "smp",
     "litmus",
     sdm("3A", "Multiple-Processor Management, 'Memory Ordering in P6 and More Recent Processor Families'"),
@@ -19,14 +19,14 @@ order = test_programs(
     apm(2, "Memory System, 'Multiprocessor Memory Access Ordering'"),
     seconds=20.0,
 )
-tables = test_programs(
+tables = programs_of(
     "smp",
     "litmus",
     sdm("3A", "Multiple-Processor Management, 'Propagation of Page Table and Page Directory Entry Changes to Multiple Processors'"),
     apm(2, "Page Translation and Protection, 'TLB Management'"),
     seconds=20.0,
 )  # fmt: skip
-identity = test_programs("smp", "litmus", sdm("3A", "Multiple-Processor Management, 'Identifying Logical Processors in an MP System'"))  # fmt: skip
+identity = programs_of("smp", "litmus", sdm("3A", "Multiple-Processor Management, 'Identifying Logical Processors in an MP System'"))  # fmt: skip
 
 # fmt: off
 CASES: tuple[Case, ...] = (

@@ -7,16 +7,16 @@ once if that is past; the MSR then reads 0, and writing 0 disarms it.  A masked 
 The numbers are what the test of that name in guest_payloads/timers.c observes.
 """
 
-from virtproof.conformance.case import Case, test_programs
+from virtproof.conformance.case import Case, programs_of
 from virtproof.spec.cite import apm, sdm
 
-timer = test_programs(
+timer = programs_of(
     "timers",
     "timers",
     sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'APIC Timer'"),
     apm(2, "Advanced Programmable Interrupt Controller (APIC), 'APIC Timer Interrupt'"),
 )
-deadline = test_programs(
+deadline = programs_of(
     "timers", "timers", sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'TSC-Deadline Mode'"), requires=("tsc_deadline",)
 )  # fmt: skip
 

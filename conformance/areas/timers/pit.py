@@ -6,13 +6,15 @@ OUT is low until the count is over; channel 2's is bit 5 of port 61H.
 The numbers are what the test of that name in guest_payloads/timers.c observes.
 """
 
-from virtproof.conformance.case import Case, Insn, completes, family, pio_in, test_programs
+from virtproof.conformance.case import Case, Insn, completes, family, mmio_read, pio_in, programs_of
+from virtproof.conformance.window import WINDOW, maps, page
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import Cite, linux
 
 CITE = (Cite("Intel 8254 data sheet", "'Mode Definitions' and 'Counter Latch Command'"), linux("virt/kvm/api.rst", "KVM_CREATE_PIT2"))  # fmt: skip
-pit = test_programs("timers", "timers", *CITE, pit=True)
+pit = programs_of("timers", "timers", *CITE, pit=True)
 row = family("timers", *CITE)
+HPET = 0xFED0_0000
 
 # fmt: off
 CASES: tuple[Case, ...] = (
@@ -22,5 +24,7 @@ CASES: tuple[Case, ...] = (
     pit("time.pit.out2",  "OUT of mode 0 rises when the count is over",  "pit_out",      (0, 1)),
     row("time.pit.none",  "Without a PIT in the kernel its ports come out", Mode.LONG64, Insn("e4 40", "in al, 0x40"),
         completes(regs={"rax": 0x0101_0101_0101_01FF}, accesses=(pio_in(0x40, 1, 0xFF),)), irqchip=True),
+    row("time.none.hpet_absent", "KVM has no HPET: its page comes out", Mode.LONG64, Insn("8b 03", "mov eax, dword ptr [rbx]"),
+        completes(regs={"rax": 0xFFFF_FFFF}, accesses=(mmio_read(HPET, 4, 0xFFFF_FFFF),)), regs={"rbx": WINDOW}, sets=(maps(page(HPET)),), irqchip=True),
 )
 # fmt: on

@@ -3,10 +3,10 @@
 The numbers are what the test of that name in guest_payloads/timers.c observes.
 """
 
-from virtproof.conformance.case import Case, test_programs
+from virtproof.conformance.case import Case, programs_of
 from virtproof.spec.cite import apm, sdm
 
-tsc = test_programs("timers", "timers", sdm("3B", "Debug, Branch Profile, TSC, and Intel RDT Features, 'Time-Stamp Counter'"), apm(2, "Debug and Performance Resources, 'Time-Stamp Counter'"))  # fmt: skip
+tsc = programs_of("timers", "timers", sdm("3B", "Debug, Branch Profile, TSC, and Intel RDT Features, 'Time-Stamp Counter'"), apm(2, "Debug and Performance Resources, 'Time-Stamp Counter'"))  # fmt: skip
 
 # fmt: off
 CASES: tuple[Case, ...] = (

@@ -5,7 +5,7 @@ exception inside the handler.  It ends HLT.  KVM tells of the blocking in KVM_GE
 the guest waits in an exit.
 """
 
-from virtproof.conformance.case import At, Case, Expect, Insn, SendNmi, family, mem8, test_programs
+from virtproof.conformance.case import At, Case, Expect, Insn, SendNmi, family, mem8, programs_of
 from virtproof.conformance.guest import HOST_PORT
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, linux, sdm
@@ -17,7 +17,7 @@ CITE = (
 )
 LONG64 = Mode.LONG64
 row = family("traps", *CITE, irqchip=True, acts=(SendNmi(),), regs={"rax": 0, "rdx": HOST_PORT})
-nmi = test_programs("traps", "lapic", *CITE, acts=(SendNmi(),))
+nmi = programs_of("traps", "lapic", *CITE, acts=(SendNmi(),))
 IST1 = At("ist1_top")
 
 # fmt: off

@@ -1,7 +1,7 @@
 """A pending interrupt comes at the first instruction boundary where it may, and not before.
 
 STI, when IF was 0, holds interrupts back for one more instruction, be it one that leaves the guest or HLT; a CLI there
-closes the window unused.  A load of SS does the same.  POPF and IRET open the window at once, and so does lowering CR8.  An
+closes the window unused.  POPF and IRET open the window at once, and so does lowering CR8.  An
 exception of the held instruction comes first.
 
 The interrupt is one that the guest has sent to itself, 40H; it waits in the local APIC when the code gets to the rule.
@@ -39,7 +39,6 @@ CPUID, UD2    = Insn("0f a2", "cpuid"), Insn("0f 0b", "ud2")
 STORE         = Insn("41 89 00", "mov dword ptr [r8], eax")
 PUSH_IF       = Insn("68 02 02 00 00", "push 0x202")
 POPF          = Insn("9d", "popfq")
-MOV_SS        = (Insn("8c d0", "mov eax, ss"), Insn("8e d0", "mov ss, eax"))
 CR8_15        = (Insn("41 b9 0f 00 00 00", "mov r9d, 0xf"), Insn("45 0f 22 c1", "mov cr8, r9"), Insn("45 31 c9", "xor r9d, r9d"))
 CR8_0         = Insn("45 0f 22 c1", "mov cr8, r9")
 
@@ -57,7 +56,6 @@ CASES = (
     row("trap.shadow.sti_mmio.long64",     "STI holds interrupts for a store to a device",     LONG64, (*PEND, STI, STORE, NOP),
         interrupted(2, accesses=(mmio_write(HOLE, 4, 0x0101_0101),)), sets=(maps(page(0xFEE0_0000)),)),
     row("trap.shadow.sti_fault.long64",    "STI; UD2: the exception is first, with IF saved",  LONG64, (*PEND, STI, UD2),               faults(Vector.UD, at=N + 1, flags_set=IF)),
-    row("trap.shadow.movss_if.long64",     "MOV SS; STI; NOP: the interrupt is behind NOP",    LONG64, (*PEND, *MOV_SS, STI, NOP, NOP), interrupted(4, keeps=False), priority=2),
     row("trap.shadow.popf_noshadow.long64", "POPF opens the window at once",                   LONG64, (*PEND, PUSH_IF, POPF, NOP),     interrupted(2)),
     row("trap.shadow.cr8_noshadow.long64", "CR8 opens the window at once",                     LONG64, (*PEND, *CR8_15, STI, NOP, NOP, CR8_0, NOP), interrupted(7)),
 )
