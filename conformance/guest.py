@@ -246,8 +246,8 @@ def _perform(act: Act, serial: Serial | None, clock: ManualClock) -> Callable[[M
             return lambda machine: elapse(machine, ns)
         case SetLine(gsi, level):
             return lambda machine: machine.interrupts.set_line(gsi, level)
-        case SendMsi(address, data):
-            return lambda machine: machine.interrupts.send_msi(address, data)
+        case SendMsi(address, message):
+            return lambda machine: machine.interrupts.send_msi(address, message)
         case SendNmi(vcpu):
             return lambda machine: machine.nmi(vcpu)
     raise ValueError(f"{act} in a row without a serial port")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from virtproof.conformance.case import Act, At, Elapse, Expect, Insn, Part, Receive
+from virtproof.conformance.case import Act, At, Expect, Insn, Part
 from virtproof.spec.guest_protocol import HOST_PORT
 
 RESULTS, ROOM = At("kernel_data"), 128  # where the answers go, and the bytes that a signed 8-bit displacement reaches
@@ -68,11 +68,11 @@ def steps(*sequence: Step, **expect: Any) -> dict[str, Any]:
     room = 0  # taken by answers so far
     for number, step in enumerate(sequence, 1):
         access: Out | In
-        if isinstance(step, Receive | Elapse):
+        if isinstance(step, Out | In):
+            access = step
+        else:
             access = Out(1, HOST_PORT, len(acts))
             acts.append(step)
-        else:
-            access = step
         if access.port != port:
             port = access.port
             code.append(_immediate("66 ba", 2, "dx", port))

@@ -37,7 +37,9 @@ def _mixed(loops: int) -> int:
     return value
 
 
-def _run(test: str, argument: int, observations: tuple[int, ...], engine: Engine) -> tuple[list[Check], Mapping[str, int]]:
+def _run(
+    test: str, argument: int, observations: tuple[int, ...], engine: Engine
+) -> tuple[list[Check], Mapping[str, int]]:
     counted = Counted()
     case = Program(
         id=test, title=test, area="claims", mode=Mode.LONG64, cite=CITE, image="exits", irqchip=True,

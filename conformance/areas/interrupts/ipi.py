@@ -57,9 +57,9 @@ CASES: tuple[Case, ...] = (
 
     halt("int.lapic.halt_poll",      "Each of 100 IPIs wakes a halted processor",               "wakes",       (100,),       X, 2, vcpus=2),
     halt("int.halt.hlt_if0",         "HLT with IF = 0 ends by NMI only; the interrupt is kept", "halted_deaf", (0, 0, 1, 1), X, 2, vcpus=2, refs=("int.halt.hlt_nmi",)),
+    halt("int.halt.sipi",            "A SIPI does not wake a halted processor",                 "sipi_to_halted", (0,),     X, 2, vcpus=2, priority=3),
 
     smp("smp.sipi_vec",              "The vector of a SIPI is the page where it starts",        "sipi",         started_at(0xAB), X, 2, 0xAB, vcpus=2),
-    smp("smp.sipi_halted",           "A SIPI does not wake a halted processor",                 "sipi_to_halted", (0,),           X, 2, vcpus=2, priority=3),
     smp("smp.init_running",          "INIT resets the registers of a processor that runs",      "init_running", started_at(9),    X, 2, vcpus=2),
     smp("smp.ipi_ring",              "An IPI goes round three processors 300 times",            "ring",         (300, 300, 300),  X, 3, vcpus=3),
 )

@@ -34,8 +34,8 @@ RAISE, NOP, STI, CLI, HLT = Insn("ee", "out dx, al"), Insn("90", "nop"), Insn("f
 INC = Insn("ff c1", "inc ecx")
 
 
-def interrupted(vector: int, at: int, **more: int) -> Expect:
-    return Expect(vector=vector, at=at, **more)
+def interrupted(vector: int, at: int) -> Expect:
+    return Expect(vector=vector, at=at)
 
 
 ROWS = (

@@ -143,7 +143,9 @@ def _beside(engine: Engine) -> Iterable[Check]:
         try:
             os.sched_setaffinity(0, processor)
             yield from check_program(program("lapic", At("order"), 0, observations=(0x72, 0x71, 0x41, 0)), engine)
-            yield Check("the guest that spins", "still does", "still does" if thread.is_alive() else "ended", thread.is_alive())
+            yield Check(
+                "the guest that spins", "still does", "still does" if thread.is_alive() else "ended", thread.is_alive()
+            )
         finally:
             os.sched_setaffinity(0, allowed)
             while thread.is_alive():
@@ -160,10 +162,12 @@ def _fresh_vcpu(engine: Engine) -> Iterable[Check]:
         with Machine(engine) as machine:
             registers = machine.vcpu.registers()
             left = {name: value for name in REGISTERS if (value := getattr(registers, name))}
-            yield Check(f"registers of vCPU {n}", "0", " ".join(f"{k}={v:#x}" for k, v in left.items()) or "0", not left)
+            yield Check(
+                f"registers of vCPU {n}", "0", " ".join(f"{k}={v:#x}" for k, v in left.items()) or "0", not left
+            )
             start = registers.rip == 0xFFF0 and registers.rflags == 2
             yield Check(f"RIP, RFLAGS of vCPU {n}", "0xfff0 0x2", f"{registers.rip:#x} {registers.rflags:#x}", start)
-            machine.vcpu.set_registers(Registers(**{name: MARK for name in REGISTERS}, rip=0xFFF0, rflags=2))
+            machine.vcpu.set_registers(Registers(**dict.fromkeys(REGISTERS, MARK), rip=0xFFF0, rflags=2))
 
 
 # fmt: off

@@ -72,7 +72,7 @@ def in_turns(programs: tuple[Program, Program], engine: Engine) -> tuple[Ran, Ra
             os.sched_setaffinity(0, {processor})  # this thread
             turns.await_turn(me)
             ran[me] = run_program(programs[me], engine, calls={0: hand_over})
-        except BaseException as err:  # noqa: BLE001 -- raised again below
+        except BaseException as err:
             failed.append(err)
         finally:
             turns.leave(me)

@@ -14,6 +14,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Mapping
 from ctypes import sizeof
+from itertools import pairwise
 
 from virtproof.conformance.case import At, Case, HostScript, Program
 from virtproof.conformance.counters import Counted, needs_second_level, vcpu_of, within
@@ -92,9 +93,11 @@ def _descriptor(engine: Engine) -> Iterable[Check]:
         with Stats(ioctl(vcpu_of(machine).fd, Ioctl.GET_STATS_FD)) as stats:
             names = [counter.name for counter in stats.counters]
             header = StatsHeader.from_buffer_copy(os.pread(stats.fd, sizeof(StatsHeader), 0))
-            whose = os.pread(stats.fd, header.name_size, header.id_offset).partition(b"\0")[0].decode("ascii", "replace")
+            whose = (
+                os.pread(stats.fd, header.name_size, header.id_offset).partition(b"\0")[0].decode("ascii", "replace")
+            )
             places = sorted((counter.offset, counter.length) for counter in stats.counters)
-            apart = all(at + 8 * length <= after for (at, length), (after, _) in zip(places, places[1:], strict=False))
+            apart = all(at + 8 * length <= after for (at, length), (after, _) in pairwise(places))
         twice = sorted({name for name in names if names.count(name) > 1})
         want = f"kvm-{os.getpid()}/vcpu-0"
         seen.append(Check("names that come twice", "none", " ".join(twice) or "none", not twice))

@@ -62,7 +62,15 @@ def _attached(guest: Row, kind: Kind, address: int, events: int, engine: Engine)
         os.close(fd)
 
 
-def signals(id: str, title: str, area: str, kind: Kind, address: int, code: tuple[Insn, ...], *accesses: Access) -> Case:  # noqa: A002
+def signals(
+    id: str,  # noqa: A002
+    title: str,
+    area: str,
+    kind: Kind,
+    address: int,
+    code: tuple[Insn, ...],
+    *accesses: Access,
+) -> Case:
     guest = row(id, title, LONG64, code, completes(accesses=accesses, keeps=False), regs=REGS)
     script = partial(_attached, guest, kind, address, 2)
     return HostScript(id=id, title=title, area=area, mode=LONG64, cite=CITE, script=script)

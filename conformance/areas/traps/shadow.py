@@ -7,6 +7,8 @@ exception of the held instruction comes first.
 The interrupt is one that the guest has sent to itself, 40H; it waits in the local APIC when the code gets to the rule.
 """
 
+from typing import Any
+
 from virtproof.conformance.case import Expect, Insn, completes, family, faults, mmio_write
 from virtproof.conformance.window import WINDOW, maps, page
 from virtproof.guest_payloads.trampoline import Mode
@@ -43,7 +45,7 @@ CR8_15        = (Insn("41 b9 0f 00 00 00", "mov r9d, 0xf"), Insn("45 0f 22 c1", 
 CR8_0         = Insn("45 0f 22 c1", "mov cr8, r9")
 
 
-def interrupted(at: int, **more: object) -> Expect:
+def interrupted(at: int, **more: Any) -> Expect:
     """Vector 40H, saved at this instruction behind PEND."""
     return Expect(vector=0x40, at=N + at, flags_set=IF, **more)
 
