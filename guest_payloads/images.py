@@ -41,6 +41,7 @@ RECIPES: Mapping[str, Recipe] = {
     "pae32":      Recipe("prot32.S",     "trampoline.ld", "32", ("-DPAE",)),
     "long64":     Recipe("long64.S",     "trampoline.ld", "64"),
     "fresh_zero": Recipe("fresh_zero.S", "program.ld",    "64"),
+    "reproducer": Recipe("reproducer.S", "reproducer.ld", "64"),
 }
 # fmt: on
 
