@@ -64,7 +64,8 @@ def steps(*sequence: Step, **expect: Any) -> dict[str, Any]:
     code: list[Insn] = []
     words: dict[At, tuple[Part, ...]] = {}
     acts: list[Act] = []
-    port, room = -1, 0
+    port: int | None = None
+    room = 0  # taken by answers so far
     for number, step in enumerate(sequence, 1):
         access: Out | In
         if isinstance(step, Receive | Elapse):

@@ -34,7 +34,7 @@ CASES = (
     row("mmio.form.mov_load2", "A load of 2 bytes is one read, the rest of RAX is kept", LONG64, Insn("66 8b 03", "mov ax, word ptr [rbx]"),
         completes(regs={"rax": 0x1122_3344_5566_9A8B}, accesses=(READ2,))),
     row("mmio.form.mov_load4", "A load of 4 bytes is one read and clears the upper half", LONG64, Insn("8b 03", "mov eax, dword ptr [rbx]"),
-        completes(regs={"rax": DOUBLEWORD}, accesses=(READ4,))),
+        completes(regs={"rax": DOUBLEWORD}, accesses=(READ4,)), refs=("mmio.x.large_map",)),
     row("mmio.form.mov_load8", "A load of 8 bytes is one read", LONG64, Insn("48 8b 03", "mov rax, qword ptr [rbx]"),
         completes(regs={"rax": QUADWORD}, accesses=(READ8,))),
     row("mmio.form.movzx8", "MOVZX of a byte reads a byte", LONG64, Insn("0f b6 03", "movzx eax, byte ptr [rbx]"),

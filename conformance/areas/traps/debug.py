@@ -7,6 +7,9 @@ one instruction.  A data breakpoint is a trap: it hits after the access.  Genera
 MOV to or from a debug register.  DR6 names the conditions; DR7.GD is cleared on entry.
 
 The saved RF of an instruction breakpoint is 0, unlike other faults'.
+
+KVM loses the step of a store that the monitor completes (its emulator does not return to it after the exit), so
+trap.db.tf_mmio fails on every KVM known so far.
 """
 
 from typing import Any

@@ -11,6 +11,9 @@ selector, without IDT: #GP where it is null, no code segment, or in long mode no
 The saved instruction pointer is that of the instruction that wanted the vector.  RF is not judged there: the manuals do
 not say clearly what delivery that failed leaves of it.
 
+KVM on Intel processors intercepts #DB, and delivers the one of INT1 anew with the instruction already behind it: there
+trap.idt.np_icebp shows the next instruction's address.
+
 On entry TF, NT and RF are cleared; an interrupt gate clears IF also, a trap gate leaves it.  DF and AC stay.
 """
 
