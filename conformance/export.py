@@ -24,6 +24,7 @@ from virtproof.spec.x86.exception import Vector
 
 EVERY_BIT = 0xFFFF_FFFF_FFFF_FFFF
 SHUTDOWN = "shutdown"
+REACH = 1 << 32  # bytes of memory that a reproducer can fill
 
 
 class NotExportable(Fault):
@@ -50,9 +51,10 @@ def why_not(case: Case) -> str:
     if expect.stop not in (None, SHUTDOWN):
         return f"what must be seen is an exit of KVM: {expect.stop}"
     for present, reason in (
-        (expect.accesses is not None, "what must be seen are the accesses that reach the monitor"),
+        (bool(expect.accesses), "what must be seen are the accesses that reach the monitor"),
         (bool(case.answers), "it needs a device that answers as the case says"),
         (case.serial or bool(case.acts), "it needs a serial port whose other end the case drives"),
+        (any(ram.address + ram.length > REACH for ram in case.ram), "it needs memory that 32-bit code cannot reach"),
         (case.irqchip, "it needs interrupt controllers as they are after a reset, before any firmware"),
     ):
         if present:
@@ -127,10 +129,10 @@ def judge(row: Row, image: Image) -> Iterator[Judged]:
     yield from _flags("handler's RFLAGS", "handler_rflags", image, want.handler_flags_set, want.handler_flags_clear)
     mask = EVERY_BIT if row.mode is Mode.LONG64 else 0xFFFF_FFFF
     gprs = _address("gpr", image)
-    for name, value in registers(row, image).items():
-        if want.keeps or name in want.regs:
-            expected = resolve(want.regs.get(name, value), image)
-            yield Judged(name, gprs + 8 * GPRS.index(name), expected & mask)
+    for register, start_value in registers(row, image).items():
+        if want.keeps or register in want.regs:
+            expected = resolve(want.regs.get(register, start_value), image)
+            yield Judged(register, gprs + 8 * GPRS.index(register), expected & mask)
     peeked = _address("peeked", image)
     for n, (address, word) in enumerate(want.memory.items()):
         if isinstance(word, tuple):

@@ -78,6 +78,7 @@ def kernel(
     """
     image, stub = images.load(mode.value), images.load("reproducer")
     state = start_state(mode, image, SpecialRegisters())
+    way_back = _way_back(state)
     data = _Appended(stub)
     told = [*pieces]
     for piece in told:
@@ -85,16 +86,16 @@ def kernel(
         if end > 1 << 32 or (piece.address < stub["image"] + HIGH_END and end > LOW_END):
             raise Fault(
                 f"export {name}",
-                f"it puts memory at {piece.address:#x}, out of a reproducer's reach",
+                f"it puts something at {piece.address:#x}, which a reproducer cannot reach or needs for itself",
                 "run it with virtproof guests",
             )
     placed = (
         Piece(0, zeros=LOW_END),
         *(piece for piece in told if piece.zeros),
         Piece(image["image"], image.data),
-        Piece(stub["from16"] & ~0xFFF, stub.data[stub["low_source"] - stub["image"] :]),
+        *([Piece(stub["low"], stub.data[stub["low_source"] - stub["image"] :])] if way_back == "from16" else []),
         Piece(image["count"], _word(1)),
-        Piece(image["on_done"], _word(stub[_way_back(state)])),
+        Piece(image["on_done"], _word(stub[way_back])),
         Piece(image["table"], bytes(entry)),
         *(piece for piece in told if not piece.zeros),
     )
@@ -112,7 +113,7 @@ def kernel(
             for n in needed
         ),
         "pieces": data.rows(
-            struct.pack("<3I", p.address, p.zeros or len(p.data), data.bytes(p.data) if p.data else 0) for p in placed
+            struct.pack("<3I", p.address, p.zeros or len(p.data), data.append(p.data) if p.data else 0) for p in placed
         ),
         "checks": data.rows(struct.pack("<IIQQ", data.text(j.name), j.address, j.mask, j.want) for j in judged),
     }
@@ -137,18 +138,18 @@ class _Appended:
     def __init__(self, stub: Image) -> None:
         self.base, self.image = stub["image"], bytearray(stub.data)
 
-    def bytes(self, content: bytes) -> int:
+    def append(self, content: bytes) -> int:
         self.image += bytes(-len(self.image) % 8)
         at = self.base + len(self.image)
         self.image += content
         return at
 
     def text(self, text: str) -> int:
-        return self.bytes(text.encode("ascii", "replace") + b"\0")
+        return self.append(text.encode("ascii", "replace") + b"\0")
 
     def rows(self, rows: Iterable[bytes]) -> int:
         """A table, with a row of zeros behind its last."""
-        return self.bytes(b"".join(rows) + bytes(32))
+        return self.append(b"".join(rows) + bytes(32))
 
     def put(self, address: int, content: bytes) -> None:
         self.image[address - self.base : address - self.base + len(content)] = content
