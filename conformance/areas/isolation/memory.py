@@ -29,7 +29,7 @@ MIB = 1 << 20
 GUARD = b"\xa5" * PAGE
 LOW, HIGH = NEW & 0xFFFF_FFFF, NEW >> 32
 
-STORE = Insn("48 89 03", "mov qword ptr [rbx], rax")
+STORES = (Insn("48 89 03", "mov qword ptr [rbx], rax"), Insn("48 89 06", "mov qword ptr [rsi], rax"))
 CALL_HOST = (Insn("b0 01", "mov al, 1"), Insn("ee", "out dx, al"))
 
 
@@ -37,10 +37,14 @@ def _written(size: int, address: int, value: int) -> Access:
     return Access("mmio", address, size, True, value)
 
 
-def _guarded(address: int, first: int, last: int, accesses: tuple[Access, ...], engine: Engine) -> Iterable[Check]:
-    """Store 8 bytes at ``address``; the slot's first and last 8 bytes must be ``first`` and ``last`` afterwards."""
+def _guarded(
+    addresses: tuple[int, ...], first: int, last: int, accesses: tuple[Access, ...], engine: Engine
+) -> Iterable[Check]:
+    """Store 8 bytes at each address; the slot's first and last 8 bytes must be ``first`` and ``last`` afterwards."""
     expect: Expect = completes(keeps=False, accesses=accesses)
-    guest = row("edge", "", LONG64, (STORE, *CALL_HOST), expect, regs={"rax": NEW, "rbx": address, "rdx": HOST_PORT})
+    code = (*STORES[: len(addresses)], *CALL_HOST)
+    regs = {"rax": NEW, "rdx": HOST_PORT} | dict(zip(("rbx", "rsi"), addresses, strict=False))
+    guest = row("edge", "", LONG64, code, expect, regs=regs)
     with Mapping(3 * PAGE) as mapping:
         mapping.pages[:PAGE] = mapping.pages[2 * PAGE :] = GUARD
         seen: list[bytes] = []
@@ -60,8 +64,8 @@ def _guarded(address: int, first: int, last: int, accesses: tuple[Access, ...], 
         yield Check("host memory beside the slot", "untouched", "untouched" if intact else "written", intact)
 
 
-def _edge(id: str, title: str, address: int, first: int, last: int, *accesses: Access) -> Case:  # noqa: A002
-    script = partial(_guarded, address, first, last, accesses)
+def _edge(id: str, title: str, addresses: tuple[int, ...], first: int, last: int, *accesses: Access) -> Case:  # noqa: A002
+    script = partial(_guarded, addresses, first, last, accesses)
     return HostScript(id=id, title=title, area="isolation", mode=LONG64, cite=CITE, script=script)
 
 
@@ -81,10 +85,10 @@ def _recycled(engine: Engine) -> Iterable[Check]:
 
 # fmt: off
 CASES: tuple[Case, ...] = (
-    _edge("iso.cross_end",    "A store over the end of a slot writes only inside",   AT + PAGE - 4, 0,               LOW << 32, _written(4, AT + PAGE, HIGH)),
-    _edge("iso.cross_end.start",  "A store over the start of a slot writes only inside", AT - 4,        HIGH,            0,         _written(4, AT - 4, LOW)),
-    _edge("iso.past_end",     "A store behind a slot does not reach memory",         AT + PAGE,     0,               0,         _written(8, AT + PAGE, NEW)),
-    _edge("iso.before_start", "A store before a slot does not reach memory",         AT - 8,        0,               0,         _written(8, AT - 8, NEW)),
+    _edge("iso.cross_end",    "A store over the end of a slot writes only inside", (AT + PAGE - 4,), 0,    LOW << 32, _written(4, AT + PAGE, HIGH)),
+    _edge("iso.past_end",     "A store behind a slot does not reach memory",       (AT + PAGE,),     0,    0,         _written(8, AT + PAGE, NEW)),
+    _edge("iso.before_start", "A store before a slot does not reach memory, one over its start writes only inside",
+          (AT - 8, AT - 4), HIGH, 0, _written(8, AT - 8, NEW), _written(4, AT - 4, LOW)),
     Program(id="iso.fresh_zero", title="Fresh guest memory is zero", area="isolation", mode=LONG64, cite=CITE,
             image="fresh_zero", observations=FRESH, memory=2 * MIB, seconds=10.0),
     HostScript(id="iso.fresh_zero_recycled", title="Memory that another guest has filled is zero for the next", area="isolation", mode=LONG64, cite=CITE,

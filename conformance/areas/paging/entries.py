@@ -105,9 +105,9 @@ CASES: tuple[Row | HostScript, ...] = (
 
     # Reserved bits.
     row("pg.l4.rsvd.pte_bit51",    "PTE bit 51 is reserved: supervisor read",  LONG64, READ,  refused(READ,  0x09),         sets=(maps(page(user=True, also=BIT51)),), requires=NARROW),
-    row("pg.l4.rsvd.pte_bit51.kw", "PTE bit 51 is reserved: supervisor write", LONG64, WRITE, refused(WRITE, 0x0B),         sets=(maps(page(user=True, also=BIT51)),), requires=NARROW),
-    row("pg.l4.rsvd.pte_bit51.ur", "PTE bit 51 is reserved: user read",        LONG64, READ,  refused(READ,  0x0D, ring=3), sets=(maps(page(user=True, also=BIT51)),), requires=NARROW, ring=3),
-    row("pg.l4.rsvd.pte_bit51.ux", "PTE bit 51 is reserved: user fetch",       LONG64, FETCH, refused(FETCH, 0x1D, ring=3), sets=(maps(page(user=True, also=BIT51)),), requires=NARROW, ring=3),
+    row("pg.l4.rsvd.pte_bit51_kw", "PTE bit 51 is reserved: supervisor write", LONG64, WRITE, refused(WRITE, 0x0B),         sets=(maps(page(user=True, also=BIT51)),), requires=NARROW),
+    row("pg.l4.rsvd.pte_bit51_ur", "PTE bit 51 is reserved: user read",        LONG64, READ,  refused(READ,  0x0D, ring=3), sets=(maps(page(user=True, also=BIT51)),), requires=NARROW, ring=3),
+    row("pg.l4.rsvd.pte_bit51_ux", "PTE bit 51 is reserved: user fetch",       LONG64, FETCH, refused(FETCH, 0x1D, ring=3), sets=(maps(page(user=True, also=BIT51)),), requires=NARROW, ring=3),
     row("pg.l4.rsvd.pml4e_bit51",  "PML4E bit 51 is reserved", LONG64, READ, refused(READ, 0x09), sets=(maps(OPEN), mem64(pml4e(), table(PML4E, also=BIT51))), requires=NARROW, priority=2),
     row("pg.l4.rsvd.pdpte_bit51",  "PDPTE bit 51 is reserved", LONG64, READ, refused(READ, 0x09), sets=(maps(OPEN), mem64(pdpte(), table(PDPTE, also=BIT51))), requires=NARROW, priority=2),
     row("pg.l4.rsvd.pde_bit51",    "PDE bit 51 is reserved",   LONG64, READ, refused(READ, 0x09), sets=(maps(OPEN), mem64(pde(), table(PDE, also=BIT51))),     requires=NARROW, priority=2),

@@ -87,9 +87,9 @@ SIZES = (
 
 CASES = (
     row("pg.l4.2m.rsvd_low",       "Bit 13 of a PDE that maps 2 MiB is reserved",   LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pde(), page_2m(0, also=1 << 13)),), regs=IMAGE),
-    row("pg.l4.2m.rsvd_low.bit20", "Bit 20 of a PDE that maps 2 MiB is reserved",   LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pde(), page_2m(0, also=1 << 20)),), regs=IMAGE),
+    row("pg.l4.2m.rsvd_bit20", "Bit 20 of a PDE that maps 2 MiB is reserved",   LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pde(), page_2m(0, also=1 << 20)),), regs=IMAGE),
     row("pg.l4.1g.rsvd_low",       "Bit 13 of a PDPTE that maps 1 GiB is reserved", LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pdpte(), page_1g(0, also=1 << 13)),), regs=IMAGE, requires=("page1gb",)),
-    row("pg.l4.1g.rsvd_low.bit29", "Bit 29 of a PDPTE that maps 1 GiB is reserved", LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pdpte(), page_1g(0, also=1 << 29)),), regs=IMAGE, requires=("page1gb",)),
+    row("pg.l4.1g.rsvd_bit29", "Bit 29 of a PDPTE that maps 1 GiB is reserved", LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pdpte(), page_1g(0, also=1 << 29)),), regs=IMAGE, requires=("page1gb",)),
     row("pg.l4.2m.offset",         "A 2 MiB page takes 21 bits of offset",          LONG64, READ_3_CELLS,   ALL_THREE, sets=(mem64(pde(), page_2m(MIB2)),),  regs=_offsets(LONG64, MIB2), **_marks(MIB2, MIB2)),
     row("pg.l4.1g.offset",         "A 1 GiB page takes 30 bits of offset",          LONG64, READ_3_CELLS,   ALL_THREE, sets=(mem64(pdpte(), page_1g(GIB)),), regs=_offsets(LONG64, GIB),  **_marks(GIB, GIB), requires=("page1gb",), proves=("page1g",)),
     row("pg.p32.pae2m",            "PAE paging: a 2 MiB page takes 21 bits of offset", PAE32, READ_3_CELLS32, ALL_THREE, sets=(mem64(pde(), page_2m(MIB2)),), regs=_offsets(PAE32, MIB2), **_marks(MIB2, MIB2)),

@@ -40,13 +40,13 @@ LOADS = (
     # bytes             instruction                                       RAX afterwards
     (1, "hole_read.8",  Insn("8a 03", "mov al, byte ptr [rbx]"),          KEPT & ~0xFF | 0x11),
     (2, "hole_read.16", Insn("66 8b 03", "mov ax, word ptr [rbx]"),       KEPT & ~0xFFFF | 0x2211),
-    (4, "hole_read",    Insn("8b 03", "mov eax, dword ptr [rbx]"),        0x4433_2211),
+    (4, "hole_read.32", Insn("8b 03", "mov eax, dword ptr [rbx]"),        0x4433_2211),
     (8, "hole_read.64", Insn("48 8b 03", "mov rax, qword ptr [rbx]"),     ANSWER),
 )
 STORES = (
     (1, "hole_write.8",  Insn("88 03", "mov byte ptr [rbx], al")),
     (2, "hole_write.16", Insn("66 89 03", "mov word ptr [rbx], ax")),
-    (4, "hole_write",    Insn("89 03", "mov dword ptr [rbx], eax")),
+    (4, "hole_write.32", Insn("89 03", "mov dword ptr [rbx], eax")),
     (8, "hole_write.64", Insn("48 89 03", "mov qword ptr [rbx], rax")),
 )
 JUMP = Insn("ff e3", "jmp rbx")
@@ -66,12 +66,12 @@ def _fetch(engine: Engine) -> Iterable[Check]:
 CASES: tuple[Case, ...] = (
     *(
         row(f"slat.{name}", f"A {8 * size}-bit read of a hole exits with its address and size", LONG64, load,
-            completes(regs={"rax": rax}, accesses=(_read(size),)), regs={"rax": KEPT, "rbx": AT}, answers=DEVICE)
+            completes(regs={"rax": rax}, accesses=(_read(size),)), regs={"rax": KEPT, "rbx": AT}, answers=DEVICE, refs=("slat.hole_read",))
         for size, name, load, rax in LOADS
     ),
     *(
         row(f"slat.{name}", f"A {8 * size}-bit write to a hole exits with its address, size and data", LONG64, store,
-            completes(accesses=(_write(size),)), regs={"rax": DATA, "rbx": AT}, answers=DEVICE)
+            completes(accesses=(_write(size),)), regs={"rax": DATA, "rbx": AT}, answers=DEVICE, refs=("slat.hole_write",))
         for size, name, store in STORES
     ),
     HostScript(id="slat.hole_fetch", title="A fetch from a hole ends the guest", area="second_level", mode=LONG64, cite=CITE, script=_fetch),

@@ -103,7 +103,10 @@ def refuses(id: str, title: str, code: int, *attempts: Attempt, priority: int = 
     """A case in which every attempt must fail with ``code``."""
     guest = row(id, title, LONG64, (CALL, LOAD_RCX), completes(regs={"rcx": OLD}, accesses=()), regs=CALLS)
     script = partial(_refused, guest, attempts, code)
-    return HostScript(id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority)
+    return HostScript(
+        id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority,
+        proves=("ept", "npt"),  # functional only: shadow paging gives guests the same
+    )  # fmt: skip
 
 
 def _folded(rounds: int, *values: int) -> int:
