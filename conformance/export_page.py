@@ -1,4 +1,4 @@
-"""The README.md that goes with a reproducer: for whoever works on the hypervisor, without virtproof at hand."""
+"""What goes with a reproducer, a README.md above all: for work on the hypervisor without virtproof at hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from virtproof.guest_payloads import images
 from virtproof.spec.guest_protocol import REPORT_PORT
 
 KERNEL = "reproducer.elf"
+BOCHS_HOST_MEMORY = 2048  # MiB: the most that Bochs allocates; the rest goes to a file
 
 PAGE = """\
 # {id}
@@ -48,11 +49,9 @@ Bochs, or any PC, from a CD image:
     cp {kernel} iso/boot
     printf 'set timeout=0\\nmenuentry reproducer {{\\n multiboot /boot/{kernel}\\n}}\\n' > iso/boot/grub/grub.cfg
     grub-mkrescue -o reproducer.iso iso
-    echo continue | bochs -q 'display_library: rfb, options="timeout=0"' 'port_e9_hack: enabled=1' \\
-        'romimage: file=/usr/share/bochs/BIOS-bochs-latest' 'memory: guest={memory}, host={memory}' \\
-        'cpu: model=corei7_skylake_x, reset_on_triple_fault=0' \\
-        'ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14' \\
-        'ata0-master: type=cdrom, path=reproducer.iso, status=inserted' 'boot: cdrom'
+    echo continue | bochs -q -f bochsrc
+
+(`continue` is for builds that start in Bochs's debugger.)
 
 Another monitor: load it as multiboot says, or copy the one segment to {base:#x} and enter {entry:#x} in flat 32-bit
 protected mode, paging and interrupts off. It expects nothing in EAX or EBX.
@@ -74,6 +73,19 @@ file: `gdb {kernel}`, `break *stimulus`. Interrupts from the PICs are masked. Tw
 way speak to virtproof's monitor; elsewhere nobody need answer.
 """
 
+BOCHSRC = """\
+display_library: rfb, options="timeout=0"
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+memory: guest={memory}, host={host}
+cpu: model=corei7_skylake_x, reset_on_triple_fault=0, ignore_bad_msrs=0
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=cdrom, path=reproducer.iso, status=inserted
+boot: cdrom
+port_e9_hack: enabled=1
+log: bochs.log
+"""
+
 SEEN = """\
 One line for each field, expected and observed value, `ok` or `WRONG`, and the verdict. When the last line is `running`,
 the machine did not survive the code: that is a failure too."""
@@ -85,6 +97,11 @@ The processor must enter the shutdown state (triple fault) behind the line `runn
 NOT_JUDGED = """
 Not judged by the reproducer: that no access reaches the monitor.
 """
+
+
+def bochsrc(made: Reproducer) -> str:
+    """Return a configuration of Bochs that boots the CD image which the page tells how to make."""
+    return BOCHSRC.format(memory=made.memory, host=min(made.memory, BOCHS_HOST_MEMORY))
 
 
 def page(made: Reproducer) -> str:

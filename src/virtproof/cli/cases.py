@@ -78,7 +78,7 @@ def _export(cases: Sequence[Case], folder: Path) -> None:
     """
     from virtproof.cli.folder import prepare, publish
     from virtproof.conformance.export import NotExportable, export
-    from virtproof.conformance.export_page import KERNEL, page
+    from virtproof.conformance.export_page import KERNEL, bochsrc, page
 
     exported = 0
     refused: dict[str, list[str]] = {}
@@ -90,7 +90,8 @@ def _export(cases: Sequence[Case], folder: Path) -> None:
             continue
         exported += 1
         prepare(folder / case.id)
-        publish(folder / case.id, {KERNEL: made.kernel, "README.md": page(made).encode()})
+        files = {KERNEL: made.kernel, "README.md": page(made).encode(), "bochsrc": bochsrc(made).encode()}
+        publish(folder / case.id, files)
         say(str(folder / case.id / KERNEL))
     for reason, names in refused.items():
         say(f"not exported, because {reason}: {', '.join(names)}", err=True)
