@@ -40,14 +40,14 @@ INVLPG       = Insn("0f 01 3b", "invlpg byte ptr [rbx]")
 GP           = faults(Vector.GP, 0)
 
 CASES = (
-    row("mode.canon.store",    "A store to an address that is not canonical raises #GP(0)",  LONG64, STORE,       GP, regs={"rbx": FIRST - 0x1000}),
-    row("mode.canon.span",     "A load that reaches over the edge raises #GP(0)",            LONG64, LOAD,        GP, regs={"rbx": LAST - 3}, sets=MAPPED_LAST),
-    row("mode.canon.call",     "A CALL to such an address faults at the CALL and pushes nothing", LONG64, CALL,   GP, regs={"rbx": HOLE}),
+    row("mode.canon.store",    "A store to an address that is not canonical raises #GP(0)",  LONG64, STORE,       GP, regs={"rbx": FIRST - 0x1000}, priority=2),
+    row("mode.canon.span",     "A load that reaches over the edge raises #GP(0)",            LONG64, LOAD,        GP, regs={"rbx": LAST - 3}, sets=MAPPED_LAST, priority=2),
+    row("mode.canon.call",     "A CALL to such an address faults at the CALL and pushes nothing", LONG64, CALL,   GP, regs={"rbx": HOLE}, priority=2),
     row("mode.canon.ret",      "A RET to such an address faults at the RET, and RSP is kept", LONG64, (PUSH, RET),
         faults(Vector.GP, 0, regs={"rsp": At("kernel_stack_top", -8)}), regs={"rbx": HOLE}),
-    row("mode.canon.lea",      "LEA takes any address",                                      LONG64, LEA,         completes(regs={"rax": HOLE}), regs={"rbx": HOLE}),
-    row("mode.canon.invlpg",   "INVLPG takes any address",                                   LONG64, INVLPG,      completes(),                   regs={"rbx": HOLE}),
-    row("mode.canon.bit47_lo", "The last address below the hole is canonical",               LONG64, LOAD_BYTE,   completes(regs={"rax": 0x77}), regs={"rax": 0, "rbx": LAST}, sets=MAPPED_LAST, fill={FRAME + 0xFF8: 0x77 << 56}),
+    row("mode.canon.lea",      "LEA takes any address",                                      LONG64, LEA,         completes(regs={"rax": HOLE}), regs={"rbx": HOLE}, priority=3),
+    row("mode.canon.invlpg",   "INVLPG takes any address",                                   LONG64, INVLPG,      completes(),                   regs={"rbx": HOLE}, priority=2),
+    row("mode.canon.bit47_lo", "The last address below the hole is canonical",               LONG64, LOAD_BYTE,   completes(regs={"rax": 0x77}), regs={"rax": 0, "rbx": LAST}, sets=MAPPED_LAST, fill={FRAME + 0xFF8: 0x77 << 56}, priority=2),
     row("mode.canon.bit47_hi", "The first address above the hole is canonical",              LONG64, LOAD,        completes(regs={"rax": OLD}),  regs={"rbx": FIRST + 0x128}, sets=MAPPED_FIRST, fill={CELL: OLD}),
 )
 # fmt: on

@@ -57,10 +57,10 @@ LONG64, PROT32 = Mode.LONG64, Mode.PROT32
 
 # fmt: off
 CASES = (
-    row("trap.df.de_then_np.long64",    "#NP upon #DE: #DF",                    LONG64, DIV,  DOUBLE, regs={"rbx": 0},    sets=(absent(0),)),
+    row("trap.df.de_then_np.long64",    "#NP upon #DE: #DF",                    LONG64, DIV,  DOUBLE, regs={"rbx": 0},    sets=(absent(0),), priority=2),
     row("trap.df.gp_then_np.long64",    "#NP upon #GP: #DF",                    LONG64, LOAD, DOUBLE, regs=NON_CANONICAL, sets=(absent(13),)),
-    row("trap.df.gp_then_pf.long64",    "#PF upon #GP: no #DF, but #PF",        LONG64, LOAD, faults(Vector.PF, WRITE, flags_set=0, cr2=WINDOW + 0x1FF8), regs=NON_CANONICAL, sets=no_stack(13)),
-    row("trap.df.pf_then_np.long64",    "#NP upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=(absent(14),)),
+    row("trap.df.gp_then_pf.long64",    "#PF upon #GP: no #DF, but #PF",        LONG64, LOAD, faults(Vector.PF, WRITE, flags_set=0, cr2=WINDOW + 0x1FF8), regs=NON_CANONICAL, sets=no_stack(13), priority=2),
+    row("trap.df.pf_then_np.long64",    "#NP upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=(absent(14),), priority=2),
     row("trap.df.pf_then_gp.long64",    "#GP upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=(no_type(14),)),
     row("trap.df.pf_then_pf.long64",    "#PF upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=no_stack(14)),
     row("trap.triple.idt_limit0.long64", "No IDT at all: shutdown",             LONG64, (LIDT64, INT3), stops("shutdown"), regs=AT_DATA, sets=NO_IDT),
