@@ -132,7 +132,7 @@ def judge(row: Row, image: Image) -> Iterator[Judged]:
     for register, start_value in registers(row, image).items():
         if want.keeps or register in want.regs:
             expected = resolve(want.regs.get(register, start_value), image)
-            yield Judged(register, gprs + 8 * GPRS.index(register), expected & mask)
+            yield Judged(register, gprs + 8 * GPRS.index(register), expected & mask, mask)
     peeked = _address("peeked", image)
     for n, (address, word) in enumerate(want.memory.items()):
         if isinstance(word, tuple):
@@ -141,7 +141,7 @@ def judge(row: Row, image: Image) -> Iterator[Judged]:
                 shift = 8 * part.offset
                 yield Judged(part.name, peeked + 8 * n, (part.value & bits) << shift, bits << shift)
         else:
-            where = f"memory at {address.symbol}+{address.offset:#x}"
+            where = f"memory at {address.symbol}{address.offset:+#x}"
             yield Judged(where, peeked + 8 * n, resolve(word, image) & EVERY_BIT)
 
 

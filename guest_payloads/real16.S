@@ -88,6 +88,9 @@ x_mem64:
         xchg    %eax, %ds:(%bp)
         xchg    %edx, %ds:4(%bp)
         ret
+x_mem32:
+        xchg    %eax, %ds:(%bp)
+        ret
 x_cr0:  mov     %cr0, %ecx
         mov     %eax, %cr0
         jmp     x_old
@@ -244,7 +247,7 @@ idtr:   .word   256 * 4 - 1
         .long   0
         .balign 4
 exchanges:
-        .word   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr
+        .word   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr, x_mem32
 debug_registers:
         .word   x_dr0, x_dr1, x_dr2, x_dr3, lost, lost, x_dr6, x_dr7
         .balign 4

@@ -22,14 +22,18 @@ CASES = {case.id: case for case in all_cases()}
 RIGHT = (  # QEMU's own processor does these right, and so does Bochs
     "trap.ud.ud2.real16", "trap.de.div_zero.real16", "trap.db.tf_nop.real16", "trap.real.ivt_limit.real16",
     "trap.db.tf_nop.prot32", "trap.idt.int_np.prot32", "trap.gate.intgate.prot32", "sens.sidt.cpl3.prot32",
-    "pg.p32.pae2m",
+    "pg.p32.pae2m", "pg.p32.read", "pg.p32.4m_dirty", "mode.trans.pm16", "mode.trans.pm16_wrap",
+    "priv.vm86.int3", "priv.vm86.int_iopl3", "trap.soft.int3.compat32", "mode.trans.compat_to_long",
+    "pg.acc.ring1_supervisor.long64", "priv.cli.iopl2.cpl2.long64",
     "trap.db.tf_nop.long64", "trap.df.pf_then_np.long64", "trap.stack.ist.long64", "trap.ok.len15.long64",
     "trap.nm.clts_retry.long64", "sens.sgdt.umip.cpl0.long64", "trap.ud.feat.avx_on.long64", "mode.canon.lea",
     "pg.ad.a_read", "pg.ad.d_1g", "pg.acc.cross_read", "msr.gen.high_halves",
     "trap.db.tf_nop.ring3", "trap.ac.flag0.ring3", "sens.smsw.cpl3.long64",
 )
 ON_KVM_PVM = ("trap.ud.ud2.real16", "trap.ud.ud2.prot32", "trap.ud.ud2.long64", "trap.ud.ud2.ring3")
-A_MODE_EACH = (*ON_KVM_PVM, "trap.ud.ud2.pae32")
+A_MODE_EACH = (
+    *ON_KVM_PVM, "trap.ud.ud2.pae32", "priv.vm86.int3", "mode.trans.pm16", "pg.p32.read", "trap.soft.int3.compat32",
+)
 # fmt: on
 SHUTS_DOWN = "trap.triple.idt_limit0.long64"
 
