@@ -141,7 +141,7 @@ def judge(row: Row, image: Image) -> Iterator[Judged]:
                 shift = 8 * part.offset
                 yield Judged(part.name, peeked + 8 * n, (part.value & bits) << shift, bits << shift)
         else:
-            where = f"memory at {address.symbol}+{address.offset:#x}"
+            where = f"memory at {address.symbol}{address.offset:+#x}"
             yield Judged(where, peeked + 8 * n, resolve(word, image) & EVERY_BIT)
 
 
