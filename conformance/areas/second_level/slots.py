@@ -103,10 +103,7 @@ def refuses(id: str, title: str, code: int, *attempts: Attempt, priority: int = 
     """A case in which every attempt must fail with ``code``."""
     guest = row(id, title, LONG64, (CALL, LOAD_RCX), completes(regs={"rcx": OLD}, accesses=()), regs=CALLS)
     script = partial(_refused, guest, attempts, code)
-    return HostScript(
-        id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority,
-        proves=("ept", "npt"),  # functional only: shadow paging gives guests the same
-    )  # fmt: skip
+    return HostScript(id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority)
 
 
 def _folded(rounds: int, *values: int) -> int:
@@ -118,6 +115,7 @@ def _folded(rounds: int, *values: int) -> int:
     return fold
 
 
+PROVES = ("ept", "npt")  # functional only: shadow paging shows guests the same
 CALLS = {"rax": 1, "rdx": HOST_PORT, "rbx": CELL_AT, "rdi": CELL_ELSEWHERE}
 
 # fmt: off
@@ -145,9 +143,9 @@ ROUNDS = 1000
 
 CASES: tuple[Case, ...] = (
     hosted(row("slat.create", "A new slot is visible at once", LONG64, (LOAD_RCX, CALL, LOAD_RSI),
-               completes(regs={"rcx": ALL_ONES, "rsi": OLD}, accesses=(_read_of_hole(CELL_AT),)), regs=CALLS), calls={1: _create}),
+               completes(regs={"rcx": ALL_ONES, "rsi": OLD}, accesses=(_read_of_hole(CELL_AT),)), regs=CALLS, proves=PROVES), calls={1: _create}),
     hosted(row("slat.delete", "A deleted slot is a hole at once", LONG64, (LOAD_RCX, CALL, LOAD_RSI),
-               completes(regs={"rcx": OLD, "rsi": ALL_ONES}, accesses=(_read_of_hole(CELL_AT),)), regs=CALLS), furnish=_create, calls={1: _delete}),
+               completes(regs={"rcx": OLD, "rsi": ALL_ONES}, accesses=(_read_of_hole(CELL_AT),)), regs=CALLS, proves=PROVES), furnish=_create, calls={1: _delete}),
     hosted(row("slat.move", "A moved slot is at its new address and leaves a hole at the old one", LONG64, (LOAD_RCX, LOAD_R8_RDI, CALL, LOAD_RSI, LOAD_R9_RDI),
                completes(regs={"rcx": OLD, "r8": ALL_ONES, "rsi": ALL_ONES, "r9": OLD}, accesses=(_read_of_hole(CELL_ELSEWHERE), _read_of_hole(CELL_AT))), regs=CALLS),
            furnish=_create, calls={1: _move}),
