@@ -26,7 +26,7 @@ USAGE = 64
 OWN_ERROR = Outcome.ERROR.exit_code
 INTERRUPTED = Outcome.INTERRUPTED.exit_code
 
-COMMANDS = ("check", "probe", "collect", "guests", "cases", "judge", "report")
+COMMANDS = ("check", "probe", "collect", "guests", "guest", "cases", "judge", "report")
 
 
 class Commands(click.Group):
