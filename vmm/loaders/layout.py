@@ -65,7 +65,7 @@ class Layout:
             raise self.kernel.refuse(
                 f"its {what} at {address:#x}..{end - 1:#x} is outside of the guest's {self.ram // MIB} MiB of RAM "
                 f"(which has no RAM from {CONVENTIONAL_END:#x} to {MIB:#x})",
-                "link it elsewhere, or give the guest more memory",
+                "link it elsewhere (with ld -n the headers of the file take no memory), or give the guest more memory",
             )
         for start, stop, other in self._taken:
             if address < stop and start < end:

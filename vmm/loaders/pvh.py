@@ -38,7 +38,8 @@ def load(kernel: Kernel, ram: int) -> Image:
     layout = Layout(kernel, ram)
     elf.load(layout)
     elf.check_entry(entry)
-    return Image("pvh", layout.pieces, Registers(rip=entry, rbx=_inform(kernel, layout)), modes.prot32)
+    registers = Registers(rip=entry, rbx=_inform(kernel, layout))
+    return Image("pvh", layout.pieces, registers, modes.prot32)
 
 
 def _inform(kernel: Kernel, layout: Layout) -> int:
