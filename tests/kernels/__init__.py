@@ -24,7 +24,17 @@ def build(name: str, folder: Path) -> Path:
     made = folder / f"{name}.kernel"
     arguments = ARGUMENTS.get(name, MULTIBOOT)
     subprocess.run(
-        ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-n,--build-id=none", *arguments, "-o", made, HERE / f"{name}.S"],
+        [
+            "gcc",
+            "-nostdlib",
+            "-static",
+            "-no-pie",
+            "-Wl,-n,--build-id=none",
+            *arguments,
+            "-o",
+            made,
+            HERE / f"{name}.S",
+        ],
         check=True,
     )
     return made
