@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from virtproof.kvm import CpuidEntry
 from virtproof.results import Backend
+from virtproof.spec.kvm.exits import MpStateValue
 from virtproof.vmm.exits import Exit
 from virtproof.vmm.registers import Registers, SpecialRegisters
+from virtproof.vmm.routing import Route
 
 
 class Accesses(Protocol):
@@ -18,6 +20,17 @@ class Accesses(Protocol):
     def pio_out(self, port: int, size: int, value: int) -> None: ...
     def mmio_read(self, address: int, length: int) -> int: ...
     def mmio_write(self, address: int, length: int, value: int) -> None: ...
+
+
+class Acknowledges(Protocol):
+    """An interrupt controller of the monitor, as the vCPU sees it."""
+
+    @property
+    def pending(self) -> bool:
+        """Does an interrupt wait?"""
+
+    def acknowledge(self) -> int | None:
+        """Take the vector of the most urgent interrupt that waits."""
 
 
 class Memory(Protocol):
@@ -52,7 +65,24 @@ class Vcpu(Protocol):
     def special_registers(self) -> SpecialRegisters: ...
     def set_special_registers(self, registers: SpecialRegisters) -> None: ...
     def set_cpuid(self, entries: Iterable[CpuidEntry]) -> None: ...
+    def cpuid(self) -> tuple[CpuidEntry, ...]:
+        """Return what the guest's CPUID instruction answers, the engine's own changes included."""
+
     def translate(self, address: int) -> Translation: ...
+    def mp_state(self) -> MpStateValue: ...
+    def set_mp_state(self, state: MpStateValue) -> None: ...
+    def nmi(self) -> None: ...
+
+    controller: Acknowledges | None
+    on_eoi: Callable[[int], None] | None
+
+    @property
+    def wakeful(self) -> bool:
+        """After ``exits.Halt``: does an interrupt or NMI wait that ends the halt?"""
+
+    def request_interrupt_window(self) -> None:
+        """Ask ``controller`` as soon as the guest can take an interrupt.  Any thread may call it."""
+
     def close(self) -> None: ...
 
 
@@ -66,9 +96,14 @@ class Vm(Protocol):
     def dirty_log(self, slot: int) -> bytes:
         """Return and clear the slot's dirty bitmap: bit ``n % 8`` of byte ``n // 8`` is page ``n`` of the slot."""
 
+    def enable_dirty_rings(self, entries: int) -> None: ...
     def create_irqchip(self) -> None: ...
+    def create_split_irqchip(self) -> None: ...
+    def create_pit(self) -> None: ...
     def set_irq_line(self, gsi: int, level: bool) -> None: ...
     def signal_msi(self, address: int, data: int) -> None: ...
+    def set_routes(self, routes: Sequence[Route]) -> None: ...
+    def attach_irqfd(self, fd: int, gsi: int, *, resample: int = -1) -> None: ...
     def create_vcpu(self, index: int) -> Vcpu: ...
     def close(self) -> None: ...
 
@@ -80,6 +115,10 @@ class Engine(Protocol):
     def name(self) -> str: ...
     @property
     def backend(self) -> Backend: ...
+    @property
+    def max_vcpus(self) -> int:
+        """How many vCPUs one VM may have."""
+
     def supported_cpuid(self) -> tuple[CpuidEntry, ...]:
         """Return what the engine can offer to guests: what they are given unless a machine says otherwise."""
 

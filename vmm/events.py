@@ -60,7 +60,7 @@ class Timer:
 class EventLoop:
     """Timers in order of their deadline, then of their making; readers through epoll.
 
-    A context manager: ``close`` gives the epoll descriptor back.  None is opened before the first ``add_reader``.
+    A context manager: ``close`` gives the epoll descriptor back.  None is opened before it is needed.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -97,9 +97,7 @@ class EventLoop:
         """
         if fd in self._readers:
             raise ValueError(f"descriptor {fd} has a reader")
-        if self._epoll is None:
-            self._epoll = select.epoll()
-        self._epoll.register(fd, select.EPOLLIN)
+        self._opened().register(fd, select.EPOLLIN)
         self._readers[fd] = callback
 
     def remove_reader(self, fd: int) -> None:
@@ -107,6 +105,15 @@ class EventLoop:
         if self._readers.pop(fd, None) is not None and self._epoll is not None:
             with suppress(OSError):  # the kernel forgets a descriptor when it is closed
                 self._epoll.unregister(fd)
+
+    def fileno(self) -> int:
+        """Return a descriptor that can be read when ``poll`` has a reader to call; for a thread that sleeps on more."""
+        return self._opened().fileno()
+
+    def _opened(self) -> select.epoll:
+        if self._epoll is None:
+            self._epoll = select.epoll()
+        return self._epoll
 
     @property
     def reading(self) -> bool:

@@ -95,6 +95,37 @@ class SystemEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RdMsr:
+    """RDMSR that KVM leaves to the monitor; ``why`` is a ``spec.kvm.exits.MsrExitReason``."""
+
+    index: int
+    why: int = 0
+
+    def __str__(self) -> str:
+        return f"RDMSR of {self.index:#x} ({abi.MsrExitReason(self.why)!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class WrMsr:
+    """WRMSR that KVM leaves to the monitor; ``why`` is a ``spec.kvm.exits.MsrExitReason``."""
+
+    index: int
+    value: int
+    why: int = 0
+
+    def __str__(self) -> str:
+        return f"WRMSR of {self.value:#x} to {self.index:#x} ({abi.MsrExitReason(self.why)!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class DirtyRingFull:
+    """The vCPU has written more pages than its dirty ring holds: collect it, reset it, and run on."""
+
+    def __str__(self) -> str:
+        return "the dirty ring is full"
+
+
+@dataclass(frozen=True, slots=True)
 class Unhandled:
     """An exit that the monitor has no answer to."""
 
@@ -105,7 +136,19 @@ class Unhandled:
         return f"exit {_named(abi.ExitReason, self.reason)}" + (f": {self.detail}" if self.detail else "")
 
 
-Exit = Halt | Shutdown | Interrupted | InternalError | FailEntry | Debug | SystemEvent | Unhandled
+Exit = (
+    Halt
+    | Shutdown
+    | Interrupted
+    | InternalError
+    | FailEntry
+    | Debug
+    | SystemEvent
+    | RdMsr
+    | WrMsr
+    | DirtyRingFull
+    | Unhandled
+)
 
 
 def disassemble(insn: bytes, bits: int, address: int) -> str:

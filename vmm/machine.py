@@ -1,76 +1,189 @@
-"""A whole virtual machine: the one place where VM, vCPU, memory, bus and devices are put together."""
+"""A whole virtual machine: the one place where VM, vCPUs, memory, bus and devices are put together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from virtproof.kvm import CpuidEntry
+from virtproof.spec.fault import Fault
+from virtproof.vmm import cpuid as features
 from virtproof.vmm.bus import Bus, Trace
+from virtproof.vmm.description import Description
 from virtproof.vmm.devices.serial import Serial
-from virtproof.vmm.engine import Engine
+from virtproof.vmm.engine import Engine, Vcpu
 from virtproof.vmm.events import Clock, EventLoop, Timer
 from virtproof.vmm.exits import Exit, Halt, Interrupted, Timeout
-from virtproof.vmm.interrupts import InterruptSink, KernelIrqchip, NoInterrupts
+from virtproof.vmm.interrupts import (
+    InjectedInterrupts,
+    InterruptSink,
+    KernelIrqchip,
+    NoInterrupts,
+    ResampleFds,
+    SplitIrqchip,
+)
 from virtproof.vmm.memory import GuestMemory
+from virtproof.vmm.smp import Crew
 from virtproof.vmm.watchdog import guard
 
 MIB = 1 << 20
 SLICE = 0.001  # seconds that a guest runs at a stretch while descriptors are waited for
 
+LOW_END, HIGH_START = 0xC000_0000, 1 << 32  # RAM goes round what devices and the APICs use below 4 GiB
+
 COM1, COM1_PORTS, COM1_IRQ = 0x3F8, 8, 4
+
+Irqchip = Literal["kernel", "split", "injected"]
 
 
 class Machine:
-    """One VM with one vCPU.  What is not asked for is not created.  Use it as a context manager.
+    """One VM.  What is not asked for is not created.  Use it as a context manager.
 
-    ``ram`` is the size in bytes of the memory at guest-physical 0; 0: none, slots are the caller's.  ``cpuid`` is what
-    the guest's CPUID instruction answers; None leaves KVM's default: nothing.  ``irqchip`` asks for PICs, I/O APIC and
-    local APIC in the kernel.  ``trace`` sees every access on the bus.  ``clock`` is the time of timers of devices.
+    - ``vcpus``: how many.  With local APICs in the kernel all but the first wait for INIT and SIPI; without, each runs
+      from the registers it was given.
+    - ``ram``: bytes of memory from guest-physical 0, what exceeds 3 GiB from 4 GiB on; 0: none, slots are the caller's.
+    - ``cpuid``: what the guest's CPUID instruction answers; None leaves KVM's default: nothing.  Each vCPU has APIC ids
+      of its own.  ``cpuid_masks`` names features that are taken away (``vmm.cpuid.MASKS``), ``cpuid_overrides`` comes
+      last; ``description`` shows both.
+    - ``irqchip``: "kernel" (or True): PICs, I/O APIC and local APICs there; ``pit`` adds the 8254.  "split": local
+      APICs only, lines by ``interrupts.route``.  "injected": none, the first vCPU is given vectors.
+    - ``dirty_ring``: entries of a dirty ring a vCPU; 0: none.
+    - ``trace`` sees every access on the bus.  ``clock`` is the time of timers of devices.
 
-    Devices run on the guest's own thread: between exits, and where a timer or a descriptor is waited for, when the
-    guest has been kicked out of its slice.
+    Devices of a machine with one vCPU run on the guest's own thread: between exits, and where a timer or a descriptor
+    is waited for, when the guest has been kicked out of its slice.  With more vCPUs, each of which has a thread, they
+    run under ``lock``.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
+        vcpus: int = 1,
         ram: int = MIB,
         cpuid: Iterable[CpuidEntry] | None = None,
-        irqchip: bool = False,
+        cpuid_masks: Sequence[str] = (),
+        cpuid_overrides: Sequence[features.Override] = (),
+        irqchip: bool | Irqchip = False,
+        pit: bool = False,
+        dirty_ring: int = 0,
         trace: Trace | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if not 1 <= vcpus <= engine.max_vcpus:
+            saw = f"this host's {engine.name} engine allows 1 to {engine.max_vcpus} in a machine"
+            raise Fault(f"make a machine with {vcpus} vCPUs", saw, "ask for a number in that range")
         with ExitStack() as stack:
             self.vm = engine.create_vm()
             self.memory = GuestMemory(self.vm)
             stack.callback(self.memory.close)
             stack.callback(self.vm.close)  # closed first: memory outlives the VM that runs in it
+            if dirty_ring:
+                self.vm.enable_dirty_rings(dirty_ring)
             if ram:
-                self.memory.add(0, ram)
+                self.memory.add(0, min(ram, LOW_END))
+            if ram > LOW_END:
+                self.memory.add(HIGH_START, ram - LOW_END)
             self.events = EventLoop(clock)
             stack.callback(self.events.close)
-            self.interrupts: InterruptSink = NoInterrupts()
-            if irqchip:
-                self.vm.create_irqchip()
-                self.interrupts = KernelIrqchip(self.vm)
-            self.vcpu = self.vm.create_vcpu(0)
-            if cpuid is not None:
-                self.vcpu.set_cpuid(cpuid)
+            self.lock = threading.RLock()
             self.bus = Bus(trace)
+            self._engine = engine
+            self._irqchip: Irqchip | None = "kernel" if irqchip is True else irqchip or None
+            self._masks, self._overrides = tuple(cpuid_masks), tuple(cpuid_overrides)
+            self.interrupts: InterruptSink = self._create_controller(stack, pit)
+            self.vcpus = self._create_vcpus(vcpus, cpuid)
+            self.vcpu = self.vcpus[0]
+            self._wire_controller()
+            self.stopped_by = 0  # the vCPU that ended the last run
             self._stopping = False
+            self._crew: Crew | None = None
+            if vcpus > 1:
+                self._crew = Crew(self.vcpus, self.bus, self.lock, self.events)
+                stack.callback(self._crew.close)
             self._resources = stack.pop_all()
 
-    def run(self, seconds: float) -> Exit | Timeout:
-        """Run the guest until it stops, ``stop`` is called, or ``seconds`` have passed.
+    def _create_controller(self, stack: ExitStack, pit: bool) -> InterruptSink:
+        if pit and self._irqchip != "kernel":
+            raise Fault(
+                "make a machine with a PIT", "KVM's PIT needs its interrupt controllers", 'use irqchip="kernel"'
+            )
+        match self._irqchip:
+            case "kernel":
+                self.vm.create_irqchip()
+                if pit:
+                    self.vm.create_pit()
+                resample = ResampleFds(self.vm, self.events)
+                stack.callback(resample.close)
+                return KernelIrqchip(self.vm, resample)
+            case "split":
+                self.vm.create_split_irqchip()
+                return SplitIrqchip(self.vm)
+            case "injected":
+                return InjectedInterrupts(self._interrupt_waits, self.lock)
+            case _:
+                return NoInterrupts()
 
-        A guest that halts goes on where a timer or a descriptor of a device is still to come.
+    def _create_vcpus(self, count: int, cpuid: Iterable[CpuidEntry] | None) -> tuple[Vcpu, ...]:
+        if cpuid is None and (self._masks or self._overrides):
+            raise Fault("change what CPUID answers", "the machine has no CPUID table", "give it one: cpuid=...")
+        table = features.masked(cpuid, self._masks) if cpuid is not None else ()
+        made = []
+        for index in range(count):
+            vcpu = self.vm.create_vcpu(index)
+            if cpuid is not None:
+                vcpu.set_cpuid(features.overridden(features.for_vcpu(table, index, count), self._overrides))
+            made.append(vcpu)
+        return tuple(made)
+
+    def _wire_controller(self) -> None:
+        match self.interrupts:
+            case InjectedInterrupts() as injected:
+                self.vcpu.controller = injected
+            case SplitIrqchip() as split:
+
+                def ended(vector: int) -> None:
+                    with self.lock:
+                        split.ended(vector)
+
+                for vcpu in self.vcpus:
+                    vcpu.on_eoi = ended
+            case _:
+                pass
+
+    def _interrupt_waits(self) -> None:
+        self.vcpu.request_interrupt_window()
+        if self._crew is not None:
+            self._crew.wake()
+
+    @property
+    def description(self) -> Description:
+        """What the machine is made of, changes to CPUID included."""
+        return Description(
+            engine=self._engine.name,
+            backend=self._engine.backend.name,
+            vcpus=len(self.vcpus),
+            memory=tuple((slot.gpa, slot.memory.size, slot.memory.backing) for slot in self.memory.slots),
+            interrupts=self._irqchip or "none",
+            cpuid_masks=tuple(f"{name}: {features.MASKS[name].what}" for name in self._masks),
+            cpuid_overrides=tuple(map(str, self._overrides)),
+            cpuid_not_taken=features.not_taken(self.vcpu.cpuid(), self._masks, self._overrides),
+        )
+
+    def run(self, seconds: float) -> Exit | Timeout:
+        """Run the guest until a vCPU stops it, ``stop`` is called, or ``seconds`` have passed.
+
+        A guest that halts goes on where a timer or a descriptor of a device is still to come.  A machine with several
+        vCPUs has halted when all have; ``stopped_by`` says which one stopped it.
         """
         self._stopping = False
+        if self._crew is not None:
+            self.stopped_by, stopped = self._crew.run(seconds)
+            return stopped
         end = monotonic() + seconds
         with guard(self.vcpu, seconds) as whole:
             while True:
@@ -79,12 +192,21 @@ class Machine:
                     return stopped
                 if whole.expired or monotonic() >= end:
                     return Timeout(seconds)
-                if isinstance(stopped, Halt):
-                    if not self.events.waiting:
-                        return stopped
+                if isinstance(stopped, Interrupted):
+                    self.events.poll()
+                elif self.vcpu.wakeful:
+                    continue
+                elif not self.events.waiting:
+                    return stopped
+                elif self.vcpu.controller is None:
                     self.events.poll(int(SLICE * 1e9))
                 else:
-                    self.events.poll()
+                    self._rest(end)
+
+    def _rest(self, end: float) -> None:
+        """Sleep in a halt until something wakes the vCPU, or nothing can any more."""
+        while not self.vcpu.wakeful and self.events.waiting and not self._stopping and monotonic() < end:
+            self.events.poll(int(SLICE * 1e9))
 
     def _slice(self) -> Exit:
         """Run the guest until something happens, or it is time to look after timers and descriptors."""
@@ -98,12 +220,24 @@ class Machine:
     def stop(self) -> None:
         """Make ``run`` return, the access at hand completed.  For devices; any thread may call it."""
         self._stopping = True
-        self.vcpu.kick()
+        if self._crew is not None:
+            self._crew.end()
+        else:
+            self.vcpu.kick()
+
+    def nmi(self, vcpu: int = 0) -> None:
+        """Send a vCPU a non-maskable interrupt.  Any thread may call it."""
+        self.vcpus[vcpu].nmi()
+        if self._crew is not None:
+            self._crew.wake()
 
     def after(self, ns: int, callback: Callable[[], None]) -> Timer:
         """Start a timer of a device, and see to it that the guest does not run past it."""
         timer = self.events.after(ns, callback)
-        self.vcpu.kick()
+        if self._crew is not None:
+            self._crew.wake()
+        else:
+            self.vcpu.kick()
         return timer
 
     def add_serial(self, transmit: Callable[[int], None]) -> Serial:

@@ -1,47 +1,18 @@
-"""Guest memory: anonymous mappings as slots, and the only way in which devices may reach them."""
+"""Guest memory: host memory as slots, and the only way in which devices may reach it."""
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 from bisect import bisect_right
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
-from virtproof.spec.fault import Fault
+from virtproof.vmm.backing import MAKERS, PAGE, AnonymousMemory, Backing, GuestMemoryError, HostMemory
 from virtproof.vmm.engine import Memory
 
-PAGE = mmap.PAGESIZE
+__all__ = ["PAGE", "AnonymousMemory", "GuestMemory", "GuestMemoryError", "Slot", "SlotTable"]
+
 PHYSICAL_ADDRESSES = 1 << 52
-
-
-class GuestMemoryError(Fault):
-    """An access to guest-physical addresses that no slot, or only a read-only slot, backs."""
-
-
-class AnonymousMemory:
-    """Zeroed pages of this process; memory is taken from the host only as pages are touched."""
-
-    def __init__(self, size: int) -> None:
-        if size <= 0 or size % PAGE:
-            raise GuestMemoryError(
-                "make guest memory", f"{size:#x} bytes is not a multiple of {PAGE}", "use whole pages"
-            )
-        self.size = size
-        try:
-            self._pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        except OSError as err:
-            raise GuestMemoryError(f"map {size:#x} bytes of guest memory", str(err.strerror), "use less") from err
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._pages))
-        self.view = memoryview(self._pages)
-
-    def close(self) -> None:
-        """Unmap the pages.  A view that somebody still holds keeps them mapped until it is dropped."""
-        self.view.release()
-        with suppress(BufferError):  # the mapping goes with the last view of it
-            self._pages.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +21,7 @@ class Slot:
 
     number: int
     gpa: int
-    memory: AnonymousMemory
+    memory: HostMemory
     read_only: bool = False
     log_dirty: bool = False
 
@@ -80,33 +51,68 @@ class GuestMemory:
         self._vm = vm
         self._slots: list[Slot] = []  # by address
         self._starts: list[int] = []
-        self._owned: list[AnonymousMemory] = []
+        self._owned: list[HostMemory] = []
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         return tuple(self._slots)
 
-    def add(self, gpa: int, size: int, *, read_only: bool = False, log_dirty: bool = False) -> Slot:
+    def add(
+        self,
+        gpa: int,
+        size: int,
+        *,
+        read_only: bool = False,
+        log_dirty: bool = False,
+        backing: Backing = "anonymous",
+    ) -> Slot:
         """Make fresh zeroed memory and put it at ``gpa``."""
-        memory = AnonymousMemory(size)
+        memory = MAKERS[backing](size)
         self._owned.append(memory)
         return self.map(gpa, memory, read_only=read_only, log_dirty=log_dirty)
 
-    def map(self, gpa: int, memory: AnonymousMemory, *, read_only: bool = False, log_dirty: bool = False) -> Slot:
+    def map(self, gpa: int, memory: HostMemory, *, read_only: bool = False, log_dirty: bool = False) -> Slot:
         """Put existing memory at ``gpa``; the same memory may be mapped more than once."""
-        tried = f"map a slot at {gpa:#x}"
-        if gpa % PAGE or not 0 <= gpa <= PHYSICAL_ADDRESSES - memory.size:
-            raise GuestMemoryError(tried, "not a page-aligned guest-physical address", f"use multiples of {PAGE}")
-        for other in self._slots:
-            if gpa < other.end and other.gpa < gpa + memory.size:
-                raise GuestMemoryError(tried, f"it overlaps slot {other.number} at {other.gpa:#x}", "unmap that first")
+        self._check(f"map a slot at {gpa:#x}", gpa, memory.size)
         number = next(n for n in range(len(self._slots) + 1) if all(s.number != n for s in self._slots))
         slot = Slot(number, gpa, memory, read_only, log_dirty)
         self._vm.set_slot(number, gpa, memory, read_only=read_only, log_dirty=log_dirty)
-        at = bisect_right(self._starts, gpa)
-        self._slots.insert(at, slot)
-        self._starts.insert(at, gpa)
+        self._insert(slot)
         return slot
+
+    def move(self, slot: Slot, gpa: int) -> Slot:
+        """Put a slot elsewhere, its contents kept; return what it is now.  A running guest sees it jump.
+
+        The guest may find nothing at either place for a moment: KVM takes the old mapping away first.
+        """
+        at = self._slots.index(slot)
+        self._check(f"move slot {slot.number} to {gpa:#x}", gpa, slot.memory.size, but=slot)
+        moved = replace(slot, gpa=gpa)
+        self._vm.set_slot(slot.number, gpa, slot.memory, read_only=slot.read_only, log_dirty=slot.log_dirty)
+        del self._slots[at], self._starts[at]
+        self._insert(moved)
+        return moved
+
+    def change(self, slot: Slot, *, read_only: bool | None = None, log_dirty: bool | None = None) -> Slot:
+        """Change the flags of a slot; return what it is now.
+
+        The dirty log is switched in place.  KVM cannot do so with read-only: the slot is deleted and made anew, and a
+        running guest may find nothing there for a moment.
+        """
+        at = self._slots.index(slot)
+        changed = replace(
+            slot,
+            read_only=slot.read_only if read_only is None else read_only,
+            log_dirty=slot.log_dirty if log_dirty is None else log_dirty,
+        )
+        if changed.read_only != slot.read_only:
+            self._vm.delete_slot(slot.number)
+        if changed != slot:
+            self._vm.set_slot(
+                slot.number, slot.gpa, slot.memory, read_only=changed.read_only, log_dirty=changed.log_dirty
+            )
+            self._slots[at] = changed
+        return changed
 
     def unmap(self, slot: Slot) -> None:
         """Take a slot away; its memory stays and may be mapped again."""
@@ -152,6 +158,18 @@ class GuestMemory:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+    def _check(self, tried: str, gpa: int, size: int, but: Slot | None = None) -> None:
+        if gpa % PAGE or not 0 <= gpa <= PHYSICAL_ADDRESSES - size:
+            raise GuestMemoryError(tried, "not a page-aligned guest-physical address", f"use multiples of {PAGE}")
+        for other in self._slots:
+            if other is not but and gpa < other.end and other.gpa < gpa + size:
+                raise GuestMemoryError(tried, f"it overlaps slot {other.number} at {other.gpa:#x}", "unmap that first")
+
+    def _insert(self, slot: Slot) -> None:
+        at = bisect_right(self._starts, slot.gpa)
+        self._slots.insert(at, slot)
+        self._starts.insert(at, slot.gpa)
 
     def _pieces(self, verb: str, gpa: int, length: int) -> list[tuple[Slot, int, int]]:
         """Cut a range at slot borders: slot, start and end inside its memory."""

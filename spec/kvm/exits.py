@@ -250,6 +250,36 @@ class MsrFilterFlag(IntFlag):
     WRITE = 1 << 1
 
 
+class MsrFilterDefault(IntFlag):
+    """``KVM_MSR_FILTER_DEFAULT_<name>``: ``kvm_msr_filter.flags``."""
+
+    ALLOW = 0
+    DENY  = 1 << 0
+
+
+class PitFlag(IntFlag):
+    """``KVM_PIT_<name>``: ``kvm_pit_config.flags``."""
+
+    SPEAKER_DUMMY = 1 << 0
+
+
+class StatsType(IntEnum):
+    """``KVM_STATS_TYPE_<name>``: ``kvm_stats_desc.flags``, bits 3:0."""
+
+    CUMULATIVE  = 0
+    INSTANT     = 1
+    PEAK        = 2
+    LINEAR_HIST = 3
+    LOG_HIST    = 4
+
+
+class DirtyLogFlag(IntFlag):
+    """``KVM_DIRTY_LOG_<name>``: argument of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2."""
+
+    MANUAL_PROTECT_ENABLE = 1 << 0
+    INITIALLY_SET         = 1 << 1
+
+
 class DirtyGfnFlag(IntFlag):
     """``KVM_DIRTY_GFN_F_<name>``."""
 

@@ -90,6 +90,69 @@ LIKELY: dict[tuple[Ioctl | None, int], tuple[str, str]] = {
                                                    "create the machine with one"),
     (Ioctl.GET_DIRTY_LOG, errno.ENOENT):          ("this slot does not exist or does not log dirty pages",
                                                    "map it with log_dirty"),
+    (Ioctl.GET_DIRTY_LOG, errno.ENXIO):           ("this VM logs to dirty rings", "collect them from its vCPUs"),
+    (Ioctl.CLEAR_DIRTY_LOG, errno.ENOENT):        ("this slot does not exist or does not log dirty pages",
+                                                   "map it with log_dirty"),
+    (Ioctl.CLEAR_DIRTY_LOG, errno.EINVAL):        ("first page or count not a multiple of 64, or beyond the slot",
+                                                   "clear whole words of the bitmap; only the last may be cut short"),
+    (Ioctl.RESET_DIRTY_RINGS, errno.EINVAL):      ("this VM has no dirty rings", "enable them before the first vCPU"),
+    (Ioctl.ENABLE_CAP, errno.EINVAL):             ("the capability comes too late, or its argument is not taken",
+                                                   "enable it before the first vCPU and the first slot"),
+    (Ioctl.ENABLE_CAP, errno.EEXIST):             ("too late: this VM has vCPUs or an interrupt controller",
+                                                   "enable it when the VM is new"),
+    (Ioctl.CREATE_PIT2, errno.EEXIST):            ("this VM already has a timer", "create it once"),
+    (Ioctl.CREATE_PIT2, errno.ENOENT):            ("this VM has no interrupt controller in the kernel",
+                                                   "create the interrupt controller first"),
+    (Ioctl.CREATE_PIT2, errno.EINVAL):            ("this VM has no interrupt controller in the kernel",
+                                                   "create the interrupt controller first"),
+    (Ioctl.SET_GSI_ROUTING, errno.EINVAL):        ("a route names a pin or a controller that this VM does not have",
+                                                   "route to MSIs, or create the interrupt controller in the kernel"),
+    (Ioctl.IRQFD, errno.EBUSY):                   ("this eventfd already raises a line", "use one eventfd a line"),
+    (Ioctl.IRQFD, errno.EINVAL):                  ("no interrupt controller in the kernel, or no such line",
+                                                   "create the machine with one, route the line, then attach"),
+    (Ioctl.IOEVENTFD, errno.EEXIST):              ("this address and value already signal an eventfd",
+                                                   "detach that first"),
+    (Ioctl.IOEVENTFD, errno.ENOENT):              ("no eventfd is attached at this address and value",
+                                                   "detach with the arguments that attached it"),
+    (Ioctl.IOEVENTFD, errno.EINVAL):              ("length not 0, 1, 2, 4 or 8, or the range wraps round",
+                                                   "attach one naturally sized access"),
+    (Ioctl.IOEVENTFD, errno.ENOSPC):              ("this VM has as many devices in the kernel as it may",
+                                                   "detach others first (KVM allows about 1000)"),
+    (Ioctl.SIGNAL_MSI, errno.EINVAL):             ("no local APIC in the kernel takes this message",
+                                                   "create the machine with an interrupt controller"),
+    (Ioctl.SIGNAL_MSI, errno.ENXIO):              ("no local APIC in the kernel takes this message",
+                                                   "create the machine with an interrupt controller"),
+    (Ioctl.INTERRUPT, errno.ENXIO):               ("this VM has an interrupt controller in the kernel",
+                                                   "raise a line or send a message instead"),
+    (Ioctl.INTERRUPT, errno.EEXIST):              ("an interrupt is queued already", "wait for the interrupt window"),
+    (Ioctl.INTERRUPT, errno.EINVAL):              ("a vector is 0 to 255", "use one of those"),
+    (Ioctl.SET_MP_STATE, errno.EINVAL):           ("without a local APIC in the kernel a vCPU is always runnable",
+                                                   "create the machine with an interrupt controller"),
+    (Ioctl.GET_LAPIC, errno.EINVAL):              ("this vCPU has no local APIC in the kernel",
+                                                   "create the machine with an interrupt controller"),
+    (Ioctl.SET_LAPIC, errno.EINVAL):              ("no local APIC in the kernel, or its id is not this vCPU's",
+                                                   "restore the state on a machine made as the one that was saved"),
+    (Ioctl.GET_IRQCHIP, errno.ENXIO):             ("this VM has no interrupt controller in the kernel",
+                                                   "create the machine with one"),
+    (Ioctl.SET_IRQCHIP, errno.ENXIO):             ("this VM has no interrupt controller in the kernel",
+                                                   "create the machine with one"),
+    (Ioctl.SET_GUEST_DEBUG, errno.EINVAL):        ("this kind of debugging is not offered here",
+                                                   "ask KVM_CAP_SET_GUEST_DEBUG2"),
+    (Ioctl.SET_GUEST_DEBUG, errno.EBUSY):         ("an exception of the guest is still to be delivered",
+                                                   "run the vCPU once more first"),
+    (Ioctl.X86_SET_MSR_FILTER, errno.EINVAL):     ("too many or too long ranges, or unknown flags",
+                                                   "KVM takes 16 ranges of at most 12288 MSRs"),
+    (Ioctl.SET_XCRS, errno.EINVAL):               ("XCR0 has a component that this vCPU's CPUID does not offer",
+                                                   "set CPUID first, the same as when the state was saved"),
+    (Ioctl.SET_XSAVE, errno.EINVAL):              ("the state has components or MXCSR bits that are not offered here",
+                                                   "restore on a host with the same features"),
+    (Ioctl.SET_VCPU_EVENTS, errno.EINVAL):        ("an event that this kernel or machine does not know",
+                                                   "restore on the same kernel and machine"),
+    (Ioctl.SET_CLOCK, errno.EINVAL):              ("flags that this kernel does not know", "restore on a newer kernel"),
+    (Ioctl.RUN, errno.EFAULT):                    ("the guest used memory that is no longer mapped, or of another kind",
+                                                   "keep guest memory mapped while the guest runs"),
+    (Ioctl.RUN, errno.EINVAL):                    ("the vCPU's state cannot be run", "compare its registers and CPUID"),
+    (Ioctl.GET_STATS_FD, errno.ENOTTY):           ("this kernel has no binary statistics", "use Linux 5.14 or newer"),
     (None, errno.ENOMEM):                         ("out of memory", "free memory, or raise the cgroup's limit"),
     (None, errno.EMFILE):                         ("this process has too many open files", "raise ulimit -n"),
     (None, errno.ENFILE):                         ("the system has too many open files", "raise fs.file-max"),
@@ -116,6 +179,35 @@ def ioctl(fd: int, number: Ioctl, argument: int | bytes | bytearray = 0) -> int:
         return answer
     except OSError as err:
         raise KvmError(number, err.errno or 0) from err
+
+
+class CapabilityMissing(Fault):
+    """This kernel does not offer the capability ``cap``."""
+
+    def __init__(self, cap: Cap, tried: str) -> None:
+        self.cap = cap
+        super().__init__(
+            tried, f"this kernel does not offer KVM_CAP_{cap.name}", "use another way, or a kernel that has it"
+        )
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Cap, str]]:
+        return type(self), (self.cap, self.tried)
+
+
+def enable_cap(fd: int, cap: Cap, tried: str, *arguments: int) -> None:
+    """Enable a capability of a VM or vCPU.  Raises CapabilityMissing, or Fault where the kernel refuses.
+
+    ``tried`` says to a person what it is for.
+    """
+    try:
+        if not ioctl(fd, Ioctl.CHECK_EXTENSION, cap):
+            raise CapabilityMissing(cap, tried)
+        ioctl(fd, Ioctl.ENABLE_CAP, _ENABLE_CAP.pack(cap, *arguments, *[0] * (4 - len(arguments))))
+    except KvmError as err:
+        raise Fault(f"{tried} (KVM_CAP_{cap.name})", err.saw, err.remedy) from err
+
+
+_ENABLE_CAP = struct.Struct("<I4x4Q64x")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ CONSTANTS: dict[type[IntEnum] | type[IntFlag], tuple[str, str]] = {
     exits.X2apicApi: ("KVM_X2APIC_API_", ""),
     exits.NestedStateFlag: ("KVM_STATE_NESTED_", ""),
     exits.MsrFilterFlag: ("KVM_MSR_FILTER_", ""),
+    exits.MsrFilterDefault: ("KVM_MSR_FILTER_DEFAULT_", ""),
+    exits.PitFlag: ("KVM_PIT_", ""),
+    exits.StatsType: ("KVM_STATS_TYPE_", ""),
+    exits.DirtyLogFlag: ("KVM_DIRTY_LOG_", ""),
     exits.DirtyGfnFlag: ("KVM_DIRTY_GFN_F_", ""),
     exits.PageOffset: ("KVM_", "_PAGE_OFFSET"),
 }
