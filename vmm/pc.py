@@ -23,7 +23,6 @@ from virtproof.vmm.devices.testdev import Bytes, Flush, Lines
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.exits import Exit, Timeout
 from virtproof.vmm.loaders.image import Image
-from virtproof.vmm.loaders.layout import banks
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.memory import GuestMemory
 
@@ -33,19 +32,25 @@ _PROT_NONE = 0  # <sys/mman.h>; the mmap module has the others
 class Pc:
     """A machine with ``ram`` bytes of memory; ``transmit`` gets what the guest sends through COM1, byte by byte.
 
-    Use it as a context manager.
+    With several ``vcpus`` it is called on any of their threads, one at a time.  Use it as a context manager.
     """
 
     def __init__(
-        self, engine: Engine, *, ram: int, transmit: Callable[[int], None], trace: Trace | None = None
+        self,
+        engine: Engine,
+        *,
+        ram: int,
+        transmit: Callable[[int], None],
+        vcpus: int = 1,
+        trace: Trace | None = None,
     ) -> None:
         self.status: int | None = None  # the exit status that the guest asked for
-        self.machine = Machine(engine, ram=0, cpuid=engine.supported_cpuid(), irqchip=True, trace=trace)
+        self.machine = Machine(
+            engine, vcpus=vcpus, ram=ram, cpuid=engine.supported_cpuid(), irqchip="kernel", pit=True, trace=trace
+        )
         try:
-            for start, end, _ in banks(ram):
-                self.machine.memory.add(start, end - start)
             self.serial = self.machine.add_serial(transmit)
-            self._add_test_devices(ram, cpus=1)
+            self._add_test_devices(ram, vcpus)
         except BaseException:
             self.machine.close()
             raise
@@ -68,7 +73,7 @@ class Pc:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _add_test_devices(self, ram: int, cpus: int) -> None:
+    def _add_test_devices(self, ram: int, vcpus: int) -> None:
         bus = self.machine.bus
         register = Bytes(4)
         lines = Lines(self.machine.interrupts.set_line)
@@ -78,8 +83,8 @@ class Pc:
                 Key.SIGNATURE: b"QEMU",
                 Key.ID: (1).to_bytes(4, "little"),
                 Key.RAM_SIZE: ram.to_bytes(8, "little"),
-                Key.NB_CPUS: cpus.to_bytes(2, "little"),
-                Key.MAX_CPUS: cpus.to_bytes(2, "little"),
+                Key.NB_CPUS: vcpus.to_bytes(2, "little"),
+                Key.MAX_CPUS: vcpus.to_bytes(2, "little"),
             }
         )
         # fmt: off

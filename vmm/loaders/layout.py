@@ -24,21 +24,17 @@ class Range(NamedTuple):
     type: RangeType = RangeType.RAM
 
 
-def banks(ram: int) -> tuple[Range, ...]:
-    """Return where ``ram`` bytes of memory are wired: from 0, and what does not fit below the hole from 4 GiB on."""
-    low = Range(0, min(ram, HOLE))
-    return (low,) if ram <= HOLE else (low, Range(HOLE_END, HOLE_END + ram - HOLE))
-
-
 def memory_map(ram: int) -> tuple[Range, ...]:
-    """Return the map that a kernel is told, by address."""
-    low, *high = banks(ram)
-    rows = [Range(0, min(low.end, CONVENTIONAL_END))]
-    if low.end > CONVENTIONAL_END:
-        rows.append(Range(CONVENTIONAL_END, min(low.end, MIB), RangeType.RESERVED))
-    if low.end > MIB:
-        rows.append(Range(MIB, low.end))
-    return (*rows, *high)
+    """Return the map of ``ram`` bytes that a kernel is told, by address; what exceeds 3 GiB lies from 4 GiB on."""
+    low = min(ram, HOLE)
+    rows = [Range(0, min(low, CONVENTIONAL_END))]
+    if low > CONVENTIONAL_END:
+        rows.append(Range(CONVENTIONAL_END, min(low, MIB), RangeType.RESERVED))
+    if low > MIB:
+        rows.append(Range(MIB, low))
+    if ram > low:
+        rows.append(Range(HOLE_END, HOLE_END + ram - low))
+    return tuple(rows)
 
 
 class Layout:

@@ -35,6 +35,7 @@ FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them 
     metavar="FILE",
     help="A file to load with it: a multiboot module, an initial RAM disk.",
 )
+@click.option("--smp", type=click.IntRange(1, 4096), default=1, show_default=True, metavar="N", help="Virtual CPUs.")
 @click.option(
     "--memory",
     type=click.IntRange(1, MIB),
@@ -59,7 +60,14 @@ FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them 
 )
 @execution.engine_option
 def command(
-    file: Path, append: str, module: Path | None, memory: int, timeout: float | None, format_: str, engine: str
+    file: Path,
+    append: str,
+    module: Path | None,
+    smp: int,
+    memory: int,
+    timeout: float | None,
+    format_: str,
+    engine: str,
 ) -> int:
     """Boot the kernel in FILE on virtproof's own monitor, its serial port COM1 on this terminal.
 
@@ -74,14 +82,15 @@ def command(
                  it gets no command line and no module
       flat       raw bytes: lie at 0x7c00 and start there in real mode; as elf64, it gets nothing else
 
-    The machine has interrupt controllers, COM1 and the devices that test kernels expect of QEMU: isa-debug-exit at
-    port 0xf4, pc-testdev, the number of CPUs in fw_cfg.  It has no firmware, PCI, disk or screen.
+    The machine has interrupt controllers and timers (8259, I/O APIC, local APICs, 8254), COM1, and the devices that
+    test kernels expect of QEMU: isa-debug-exit at port 0xf4, pc-testdev, the number of CPUs in fw_cfg.  It has no
+    firmware, PCI, disk or screen.
 
     \b
     Examples:
       virtproof guest kernel.elf --append "console=ttyS0 verbose"
       virtproof guest vmlinux --append "console=ttyS0 panic=-1" --module initrd.img --memory 512
-      virtproof guest x86/smptest.flat --timeout 60
+      virtproof guest x86/smptest.flat --smp 2 --timeout 60
 
     \b
     Exit codes:
@@ -99,7 +108,11 @@ def command(
 
     ram = memory * MIB
     image = load(_kernel(file, append, module, ram), ram, format_)
-    with Console() as console, Kvm.open() as kvm, Pc(KvmEngine(kvm), ram=ram, transmit=console.transmit) as pc:
+    with (
+        Console() as console,
+        Kvm.open() as kvm,
+        Pc(KvmEngine(kvm), ram=ram, vcpus=smp, transmit=console.transmit) as pc,
+    ):
         pc.boot(image)
         console.feed(pc.serial, pc.machine.events)
         ended = pc.run(timeout or FOREVER)
