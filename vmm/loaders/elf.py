@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ctypes import Structure, sizeof
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from virtproof.spec import elf
 from virtproof.spec.elf import SegmentType
@@ -24,8 +23,7 @@ _MACHINES = {elf.EM_386: "i386", elf.EM_X86_64: "x86-64"}
 S = TypeVar("S", bound=Structure)
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One program header; offsets and sizes in bytes."""
 
     type: int
@@ -36,8 +34,7 @@ class Segment:
     in_memory: int
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """One note: its owner's name with the zero at its end, its type, its descriptor."""
 
     name: bytes

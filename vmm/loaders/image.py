@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from virtproof.spec.fault import Fault
 from virtproof.vmm.engine import Vcpu
@@ -15,16 +15,14 @@ class LoadError(Fault):
     """A file that is not the kernel it was taken for, or that does not fit the machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """One more file for the kernel: an initial RAM disk, or whatever the kernel takes it for."""
 
     name: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """A file to boot; ``arguments`` is the command line without the name of the kernel."""
 
     name: str
@@ -42,8 +40,7 @@ class Kernel:
             raise self.refuse(f"{format_} has no way to pass {extra}", "leave it out, or use a multiboot or PVH kernel")
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One range of guest-physical memory: ``data``, then zeros up to ``size`` bytes."""
 
     address: int
@@ -56,8 +53,7 @@ class Piece:
         return self.address + self.size
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A kernel in memory, about to run: what lies where, and the state of the first vCPU at the entry.
 
     No piece overlaps another or leaves the RAM it was laid out for.

@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -19,12 +17,11 @@ import click
 from virtproof import __version__
 from virtproof.cli.nearest import did_you_mean
 from virtproof.cli.screen import printable
-from virtproof.results import Outcome
 from virtproof.spec.fault import Fault
 
 USAGE = 64
-OWN_ERROR = Outcome.ERROR.exit_code
-INTERRUPTED = Outcome.INTERRUPTED.exit_code
+OWN_ERROR = 4  # those of results.Outcome, which is slow to import
+INTERRUPTED = 130
 
 COMMANDS = ("check", "probe", "collect", "guests", "guest", "cases", "judge", "report")
 
@@ -122,6 +119,9 @@ def _stdout_lost(err: OSError) -> int:
 
 def _our_bug() -> int:
     """An exception nobody foresaw: one line for the person, the traceback for whoever mends it."""
+    import tempfile
+    import traceback
+
     if os.environ.get("VIRTPROOF_DEBUG"):
         traceback.print_exc()
         return OWN_ERROR

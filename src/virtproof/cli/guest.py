@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtproof.cli import execution
 from virtproof.cli.console import Console
 from virtproof.cli.screen import say
 from virtproof.spec.fault import Fault
@@ -58,7 +57,7 @@ FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them 
     show_default=True,
     help="What FILE is; auto looks at its content.",
 )
-@execution.engine_option
+@click.option("--engine", type=click.Choice(["kvm"]), default="kvm", show_default=True, help="What executes the guest.")
 def command(
     file: Path,
     append: str,
