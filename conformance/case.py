@@ -73,6 +73,20 @@ def xcr0(value: int) -> Set:                           return Set(SetKind.XCR, 0
 # fmt: on
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a memory word that are judged on their own; ``name`` is what a report calls them.
+
+    They begin ``offset`` bytes into the word, ``size`` of them; bits that are 0 in ``mask`` are not judged.
+    """
+
+    name: str
+    offset: int
+    size: int
+    value: int
+    mask: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expect:
     """What must be observed.  A field that is None is not judged.
@@ -81,8 +95,8 @@ class Expect:
     number ``at`` of the code, or with ``past`` the one behind it; ``rip`` names it outright; where ``at`` is None it is
     not judged, because the manuals leave it undefined.  ``regs`` are compared
     at the trap; with ``keeps`` every register that ``regs`` does not name must still hold what it was given.
-    ``memory`` maps addresses to the 8 bytes that must be there.  ``accesses`` is the exact sequence that reached the
-    monitor.  ``stop`` names the exit that must end the guest instead of an answer.
+    ``memory`` maps addresses to the 8 bytes that must be there, or to parts of them.  ``accesses`` is the exact
+    sequence that reached the monitor.  ``stop`` names the exit that must end the guest instead of an answer.
     """
 
     vector: int | None = None
@@ -104,12 +118,20 @@ class Expect:
     frame: Value | None = None  # where the saved instruction pointer lies
     regs: Mapping[str, Value] = field(default_factory=dict)
     keeps: bool = True
-    memory: Mapping[At, Value] = field(default_factory=dict)
+    memory: Mapping[At, Value | tuple[Part, ...]] = field(default_factory=dict)
     accesses: tuple[Access, ...] | None = None
     stop: str | None = None
 
 
 RF = 1 << 16
+
+
+# fmt: off
+def pio_in(port: int, size: int, value: int) -> Access:          return Access("pio", port, size, False, value)
+def pio_out(port: int, size: int, value: int) -> Access:         return Access("pio", port, size, True, value)
+def mmio_read(address: int, size: int, value: int) -> Access:    return Access("mmio", address, size, False, value)
+def mmio_write(address: int, size: int, value: int) -> Access:   return Access("mmio", address, size, True, value)
+# fmt: on
 
 
 def completes(**more: Any) -> Expect:
@@ -155,6 +177,32 @@ class Answers:
     values: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A device made for one case: reads bring the bytes of ``data`` that lie at their address, writes are lost."""
+
+    kind: str  # "pio" or "mmio"
+    address: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Bytes arrive at the guest's serial port, one behind the other."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Elapse:
+    """So many nanoseconds pass for the timers of devices.  In a row no other time does."""
+
+    ns: int
+
+
+Act = Receive | Elapse
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """What all kinds of case have.
@@ -190,10 +238,10 @@ class Row(Case):
     fill: Mapping[Value, int] = field(
         default_factory=dict
     )  # 8 bytes at guest-physical addresses, before the guest runs
-    answers: tuple[Answers, ...] = ()
+    answers: tuple[Answers | Contents, ...] = ()
     irqchip: bool = False
     serial: bool = False  # a 16550A at 0x3F8
-    serial_input: bytes = b""  # waiting when the guest starts
+    acts: tuple[Act, ...] = ()  # of the host, when the guest writes their index to HOST_PORT
     serial_output: bytes | None = None  # what the guest must have sent
 
 

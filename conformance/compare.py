@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from virtproof.conformance.case import Row, Value
+from virtproof.conformance.case import Part, Row, Value
 from virtproof.conformance.encode import END, code_address, offsets, registers, resolve
 from virtproof.guest_payloads.images import Image
 from virtproof.guest_payloads.table import GPRS, Observation
@@ -32,6 +32,8 @@ def _exception(row: Row, image: Image, seen: Observation) -> Iterator[Check]:
         yield Check("exception", "completes", saw, done)
         if not done:
             return
+        if row.mode is not Mode.REAL16:
+            yield from _bits("RFLAGS", want.flags_set, want.flags_clear, seen.rflags)
     else:
         # A #UD that is expected right where the code ends cannot be told from completing: no row does that.
         yield Check("exception", mnemonic(want.vector), saw, seen.vector == want.vector and not done)
@@ -68,8 +70,11 @@ def _state(row: Row, image: Image, seen: Observation) -> Iterator[Check]:
             expected = resolve(want.regs.get(name, value), image)
             yield _number(name, expected & mask, seen.gpr[GPRS.index(name)])
     for n, (address, word) in enumerate(want.memory.items()):
-        where = f"memory at {address.symbol}+{address.offset:#x}"
-        yield _number(where, resolve(word, image) & 0xFFFF_FFFF_FFFF_FFFF, seen.peeked[n])
+        if isinstance(word, tuple):
+            yield from (_part(part, seen.peeked[n]) for part in word)
+        else:
+            where = f"memory at {address.symbol}+{address.offset:#x}"
+            yield _number(where, resolve(word, image) & 0xFFFF_FFFF_FFFF_FFFF, seen.peeked[n])
 
 
 def _accesses(row: Row, accesses: Sequence[Access]) -> Iterator[Check]:
@@ -95,6 +100,11 @@ def _place(offset: int, at: Sequence[int]) -> str:
 
 def _number(name: str, want: int, saw: int) -> Check:
     return Check(name, f"{want:#x}", f"{saw:#x}", want == saw)
+
+
+def _part(part: Part, word: int) -> Check:
+    mask = part.mask & (1 << 8 * part.size) - 1
+    return _number(part.name, part.value & mask, word >> 8 * part.offset & mask)
 
 
 def _bits(name: str, on: int, off: int, saw: int) -> Iterator[Check]:

@@ -66,6 +66,7 @@ def result_of(
         mode=f"{case.mode}, ring {case.ring}" if isinstance(case, Row) and case.ring else str(case.mode),
         cite=tuple(map(str, case.cite)),
         verdict=verdict,
+        priority=case.priority,
         reason=reason,
         checks=checks,
         evidence=evidence,

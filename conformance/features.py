@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.x86 import cpuid, cpuid_extended
+from virtproof.vmm.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,9 @@ FEATURES = {f.name: f for f in (
     Feature("MAXPHYADDR below 52", 0x8000_0008, 0, "eax", lambda v: v & 0xFF < 52),
 )}
 # fmt: on
+
+
+def physical_bits(engine: Engine) -> int:
+    """MAXPHYADDR, as the engine offers it to guests: 36 where it does not say."""
+    widths = (entry.eax & 0xFF for entry in engine.supported_cpuid() if entry.function == 0x8000_0008)
+    return next(widths, 36)

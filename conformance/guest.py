@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import fields
+from functools import partial
+from typing import Literal, NamedTuple
 
-from virtproof.conformance.case import Answers, Row
-from virtproof.conformance.compare import completed, mnemonic
+from virtproof.conformance.case import Act, Answers, Case, Contents, Elapse, HostScript, Receive, Row
+from virtproof.conformance.compare import compare, completed, mnemonic
 from virtproof.conformance.encode import encode, resolve
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.images import Image
-from virtproof.guest_payloads.table import Observation
+from virtproof.guest_payloads.table import Observation, Phase
 from virtproof.guest_payloads.trampoline import Access, Answer, walk
+from virtproof.results import Check
+from virtproof.spec import guest_protocol
+from virtproof.vmm.devices.serial import Serial
 from virtproof.vmm.engine import Engine
+from virtproof.vmm.events import ManualClock
 from virtproof.vmm.exits import Timeout
 from virtproof.vmm.machine import Machine
 
-HOST_PORT = 0x5660  # host scripts: OUT of a byte calls the host back
+HOST_PORT = guest_protocol.HOST_PORT
 
 
 class GuestStopped(Exception):
@@ -44,26 +50,31 @@ def boot(
     """Run the row's guest once.
 
     ``furnish`` adds to the machine before it runs.  ``calls`` maps a byte to what the host does when the guest writes
-    it to ``HOST_PORT``, while the guest waits.
+    it to ``HOST_PORT``, while the guest waits; they go before the row's own acts.
     """
     image = images.load(row.mode.value)
     sent = bytearray()
+    clock = ManualClock()
 
     def prepare(machine: Machine) -> None:
         for ram in row.ram:
             machine.memory.add(ram.address, ram.length)
         for answers in row.answers:
             add = machine.bus.add_ports if answers.kind == "pio" else machine.bus.add_mmio
-            add(answers.address, answers.length, _Scripted(answers), "answers")
-        if row.serial:
-            machine.add_serial(transmit=sent.append).receive(row.serial_input)
-        if calls is not None:
-            machine.bus.add_ports(HOST_PORT, 1, _HostCalls(machine, calls), "host calls")
+            if isinstance(answers, Contents):
+                add(answers.address, len(answers.data), _Filled(answers), "contents")
+            else:
+                add(answers.address, answers.length, _Scripted(answers), "answers")
+        serial = machine.add_serial(transmit=sent.append) if row.serial else None
+        acts = {n: _perform(act, serial, clock) for n, act in enumerate(row.acts)}
+        machine.bus.add_ports(HOST_PORT, 1, _HostCalls(machine, acts | dict(calls or {})), "host calls")
         furnish(machine)
         for address, value in row.fill.items():
             machine.memory.load(resolve(address, image), value.to_bytes(8, "little"))
 
-    answer = walk(engine, row.mode, [encode(row, image)], seconds=row.seconds, irqchip=row.irqchip, furnish=prepare)[0]
+    answer = walk(
+        engine, row.mode, [encode(row, image)], seconds=row.seconds, irqchip=row.irqchip, clock=clock, furnish=prepare
+    )[0]
     return Booted(image, answer, bytes(sent))
 
 
@@ -84,8 +95,46 @@ def observe(
         raise GuestStopped(how_it_ended(answer))
     if not completed(row, image, seen):
         raise GuestStopped(f"the guest took {mnemonic(seen.vector)} at {seen.rip:#x}, CR2 {seen.cr2:#x}")
-    host = {HOST_PORT} if calls is not None else set()
-    return seen, [a for a in answer.accesses if not (a.kind == "pio" and a.address in host)]
+    return seen, answer.accesses
+
+
+def check(
+    row: Row,
+    engine: Engine,
+    *,
+    furnish: Callable[[Machine], None] = lambda machine: None,
+    calls: Calls | None = None,
+) -> tuple[Check, ...]:
+    """Run a host script's guest and compare what it observed with what the row expects.
+
+    Raises ``GuestStopped`` where it gave no answer.
+    """
+    image, answer, _ = boot(row, engine, furnish=furnish, calls=calls)
+    seen = answer.observation
+    if seen is None:
+        raise GuestStopped(how_it_ended(answer))
+    if seen.phase != Phase.RUN:
+        raise GuestStopped(f"the set-up was refused: {mnemonic(seen.vector)} at {seen.rip:#x}")
+    return compare(row, image, seen, answer.accesses)
+
+
+def hosted(row: Row, *, furnish: Callable[[Machine], None] = lambda machine: None, calls: Calls | None = None) -> Case:
+    """The case whose guest is ``row``, and in which the host acts by ``furnish`` and ``calls``."""
+    script = partial(check, row, furnish=furnish, calls=calls)
+    said = {field.name: getattr(row, field.name) for field in fields(Case)}
+    return HostScript(script=script, **said)
+
+
+def kick_at_every_access(machine: Machine) -> None:
+    """Interrupt the guest after each of its accesses; ``furnish`` of a host script about what KVM does then."""
+    record = machine.bus.trace
+
+    def trace(kind: Literal["pio", "mmio"], address: int, size: int, is_write: bool, value: int) -> None:
+        if record is not None:
+            record(kind, address, size, is_write, value)
+        machine.vcpu.kick()
+
+    machine.bus.trace = trace
 
 
 def how_it_ended(answer: Answer) -> str:
@@ -101,6 +150,21 @@ def how_it_ended(answer: Answer) -> str:
             return str(end)
 
 
+def _perform(act: Act, serial: Serial | None, clock: ManualClock) -> Callable[[Machine], None]:
+    """What the host does for an act.  Raises ValueError where the row has not what it needs."""
+
+    def elapse(machine: Machine, ns: int) -> None:
+        clock.advance(ns)
+        machine.events.poll()
+
+    match act:
+        case Receive(data) if serial is not None:
+            return lambda machine: serial.receive(data)
+        case Elapse(ns):
+            return lambda machine: elapse(machine, ns)
+    raise ValueError(f"{act} in a row without a serial port")
+
+
 class _Scripted:
     """A device that answers reads with given values and takes any write."""
 
@@ -111,6 +175,19 @@ class _Scripted:
     def read(self, offset: int, size: int) -> int:
         self._value = next(self._values, self._value)
         return self._value & (1 << 8 * size) - 1
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        pass
+
+
+class _Filled:
+    """A device that shows its bytes and takes any write."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._data = contents.data
+
+    def read(self, offset: int, size: int) -> int:
+        return int.from_bytes(self._data[offset : offset + size], "little")
 
     def write(self, offset: int, size: int, value: int) -> None:
         pass

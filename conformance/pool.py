@@ -23,11 +23,13 @@ def run_cases(cases: Iterable[Case], *, engine: str, workers: int) -> Generator[
         raise ValueError(f"no engine {engine!r}")
     with Kvm.open() as kvm:
         shared = KvmEngine(kvm)  # forked workers inherit its descriptor
-        pool: WorkerPool[Case, CaseResult] = WorkerPool(lambda case: execute(case, shared), workers)
+        # What is sent to a worker is the number of a case: cases hold functions, which do not pickle.
+        todo = list(cases)
+        limit = max((case.seconds for case in todo), default=0) + GRACE
+        pool: WorkerPool[int, CaseResult] = WorkerPool(lambda number: execute(todo[number], shared), workers)
         with pool:
-            todo = list(cases)
-            limit = max((case.seconds for case in todo), default=0) + GRACE
-            for case, answer in pool.map(todo, limit):
+            for number, answer in pool.map(range(len(todo)), limit):
+                case = todo[number]
                 match answer:
                     case WorkerTimedOut():
                         yield result_of(case, Verdict.CRASH, f"stuck in the kernel: {answer}", seconds=answer.seconds)

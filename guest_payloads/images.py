@@ -40,6 +40,7 @@ RECIPES: Mapping[str, Recipe] = {
     "prot32":     Recipe("prot32.S",     "trampoline.ld", "32"),
     "pae32":      Recipe("prot32.S",     "trampoline.ld", "32", ("-DPAE",)),
     "long64":     Recipe("long64.S",     "trampoline.ld", "64"),
+    "fresh_zero": Recipe("fresh_zero.S", "program.ld",    "64"),
 }
 # fmt: on
 
@@ -126,8 +127,9 @@ def _run(*command: str) -> str:
 def _stamp(recipe: Recipe) -> str:
     """What an image depends on, as a hash."""
     digest = hashlib.sha256(repr(recipe).encode() + table.c_header().encode())
-    for file in (recipe.source, recipe.linker_script):
-        digest.update((HERE / file).read_bytes())
+    included = sorted(HERE.glob("*.inc"))
+    for file in (HERE / recipe.source, HERE / recipe.linker_script, *included):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

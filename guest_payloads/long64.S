@@ -29,6 +29,13 @@ entry:  lgdt    gdtr
         mov     %rax, base_cr3
         mov     %cr4, %rax
         mov     %rax, base_cr4
+        /* Touch every page, so that the delivery of an exception meets no second-level fault: how that goes is a rule
+           of its own. */
+        mov     $image, %edi
+1:      orb     $0, (%rdi)
+        add     $0x1000, %edi
+        cmp     $table, %edi
+        jb      1b
         movq    $table, current
         movl    $0, index
 

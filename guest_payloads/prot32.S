@@ -44,6 +44,13 @@ entry:  lgdt    gdtr
         mov     %eax, base_cr3
         mov     %cr4, %eax
         mov     %eax, base_cr4
+        /* Touch every page, so that the delivery of an exception meets no second-level fault: how that goes is a rule
+           of its own. */
+        mov     $image, %edi
+1:      orb     $0, (%edi)
+        add     $0x1000, %edi
+        cmp     $table, %edi
+        jb      1b
         movl    $table, current
         movl    $0, index
 

@@ -14,11 +14,12 @@ from typing import NamedTuple
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.images import Image
 from virtproof.guest_payloads.table import CAPACITY, Entry, Observation
-from virtproof.spec.guest_protocol import REPORT_PORT, REPORT_PORTS, Event
+from virtproof.spec.guest_protocol import HOST_PORT, REPORT_PORT, REPORT_PORTS, Event
 from virtproof.spec.x86.control import Cr0, Cr4, Efer
 from virtproof.vmm import modes
 from virtproof.vmm.devices.report import ReportPort
 from virtproof.vmm.engine import Engine
+from virtproof.vmm.events import Clock
 from virtproof.vmm.exits import Exit, Timeout
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.registers import Registers, SpecialRegisters
@@ -104,22 +105,30 @@ def walk(
     *,
     seconds: float,
     irqchip: bool = False,
+    clock: Clock | None = None,
     furnish: Furnish = lambda machine: None,
 ) -> list[Answer]:
     """Run every entry and return an answer for each.
 
-    ``seconds`` is the limit for one guest, ``furnish`` adds memory and devices to each machine before it runs.
+    ``seconds`` is the limit for one guest, ``clock`` the time of its devices; ``furnish`` adds memory and devices to
+    each machine before it runs.
     Raises ``BuildError`` where the image is missing, and Fault where the engine fails.
     """
     answers: list[Answer] = []
     while len(answers) < len(entries):
         rest = entries[len(answers) : len(answers) + CAPACITY]
-        answers += _walk_once(engine, mode, rest, seconds, irqchip, furnish)
+        answers += _walk_once(engine, mode, rest, seconds, irqchip, clock, furnish)
     return answers
 
 
 def _walk_once(
-    engine: Engine, mode: Mode, entries: Sequence[Entry], seconds: float, irqchip: bool, furnish: Furnish
+    engine: Engine,
+    mode: Mode,
+    entries: Sequence[Entry],
+    seconds: float,
+    irqchip: bool,
+    clock: Clock | None,
+    furnish: Furnish,
 ) -> list[Answer]:
     """Run one guest; the answers end with the entry that took it down, if one did."""
     image = images.load(mode.value)
@@ -134,11 +143,11 @@ def _walk_once(
             machine.stop()
 
     def trace(kind: str, address: int, size: int, is_write: bool, value: int) -> None:
-        if answers and not (kind == "pio" and address == REPORT_PORT):
+        if answers and not (kind == "pio" and address in (REPORT_PORT, HOST_PORT)):
             answers[-1].accesses.append(Access(kind, address, size, is_write, value))
 
     cpuid = engine.supported_cpuid()
-    with Machine(engine, ram=LOW_MEMORY, cpuid=cpuid, irqchip=irqchip, trace=trace) as machine:
+    with Machine(engine, ram=LOW_MEMORY, cpuid=cpuid, irqchip=irqchip, trace=trace, clock=clock) as machine:
         machine.bus.add_ports(REPORT_PORT, REPORT_PORTS, ReportPort(on_event), "guest protocol")
         furnish(machine)
         memory = machine.memory

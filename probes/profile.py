@@ -50,6 +50,7 @@ class Requirement:
     proven: bool = False  # a claim must also be proven by guests
     cases: tuple[str, ...] = ()
     areas: tuple[str, ...] = ()
+    up_to_priority: int = 3  # of the cases only those whose rule is that important or more: 1 core, 2 full, 3 exotic
     cause: str = ""
     remedy: str = ""
     cite: tuple[str, ...] = ()
@@ -64,8 +65,9 @@ class Requirement:
 
     def selects(self, result: CaseResult) -> bool:
         """Is this one of the cases asked for?"""
-        return any(fnmatchcase(result.id, one) for one in self.cases) or any(
-            fnmatchcase(result.area, one) for one in self.areas
+        return result.priority <= self.up_to_priority and (
+            any(fnmatchcase(result.id, one) for one in self.cases)
+            or any(fnmatchcase(result.area, one) for one in self.areas)
         )
 
 
@@ -358,6 +360,7 @@ PROFILE: dict[str, Callable[[object, str], None]] = {
             "proven": shape.boolean,
             "cases": PATTERNS,
             "areas": PATTERNS,
+            "up_to_priority": shape.integer(1, 3),
             "cause": ID,
             "remedy": LINE,
             "cite": LINES,

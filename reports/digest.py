@@ -27,6 +27,7 @@ class Cause:
     text: str
     gates: bool  # does a requirement that decides the outcome fail by it?
     affects: tuple[str, ...]  # titles of requirements and claims
+    action: str  # what to do about it; empty where nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Digest:
     """The first screen of a report."""
 
     causes: tuple[Cause, ...]  # those that gate first
-    actions: tuple[str, ...]  # in the order of the causes
+    actions: tuple[str, ...]  # one for each cause, in their order
     findings: tuple[Finding, ...]  # what needs attention first
     verdicts: dict[str, int]  # over all areas; every Verdict is there
 
@@ -52,11 +53,12 @@ def digest(run: Run) -> Digest:
     findings = tuple(sorted(run.findings, key=_attention))
     in_the_way: list[Finding | ClaimResult] = [finding for finding in findings if finding.standing in OPEN]
     in_the_way += [claim for claim in run.claims if claim.cause]
-    actions = [item.remedy_text for item in in_the_way if item.remedy_text]
+    causes = _causes(in_the_way)
+    actions = [cause.action for cause in causes if cause.action]
     if not run.complete:
         actions.append("Run virtproof check again and let it finish.")
     return Digest(
-        causes=_causes(in_the_way),
+        causes=causes,
         actions=tuple(dict.fromkeys(actions)),
         findings=findings,
         verdicts=_verdicts(run),
@@ -77,6 +79,7 @@ def _causes(in_the_way: Iterable[Finding | ClaimResult]) -> tuple[Cause, ...]:
             text=next((item.cause_text for item in items if item.cause_text), _words(items[0])),
             gates=any(isinstance(item, Finding) and item.gates for item in items),
             affects=tuple(dict.fromkeys(item.title for item in items)),
+            action=next((item.remedy_text for item in items if item.remedy_text), ""),
         )
         for items in by_name.values()
     ]

@@ -9,7 +9,7 @@ from virtproof.reports.digest import Digest, digest
 from virtproof.reports.printable import printable_values
 from virtproof.results import CaseResult, Run, Standing, Verdict
 
-FAILING_SHOWN = 20  # cases; the HTML report has them all
+FAILING_SHOWN = 8  # cases, a line each: the verdict above shall stay on the screen; the HTML report has them all
 LINE_LIMIT = 400  # characters of one host text: a terminal is no place for a dump
 AREA_LIMIT = 30
 
@@ -72,14 +72,7 @@ def _failing(cases: Sequence[CaseResult], width: int) -> Iterator[str]:
         yield ""
         yield "Failing cases"
     for case in cases[:FAILING_SHOWN]:
-        yield from _wrapped(f"{case.id}: {case.title}", width, f"  {case.verdict:<6} ")
-        if case.reason:
-            yield from _wrapped(case.reason, width, " " * 9)
-        for check in case.checks:
-            if not check.ok:
-                yield from _wrapped(
-                    f"{check.field}: expected {check.expected}, observed {check.observed}", width, " " * 9
-                )
+        yield f"  {case.verdict:<6} " + _on_one_line(f"{case.id}: {case.reason or case.title}", width - 9)
     if len(cases) > FAILING_SHOWN:
         yield f"  and {len(cases) - FAILING_SHOWN} more in the HTML report"
 

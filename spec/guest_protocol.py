@@ -1,4 +1,4 @@
-"""How a payload speaks to virtproof: four ports, and a version.  Everything larger lies in the shared page.
+"""How a payload speaks to virtproof: its ports, and a version.  Everything larger lies in the shared page.
 
 A doubleword written to ``REPORT_PORT`` is one event: its number in bits 31:24, its argument in bits 23:0.  A read of
 any size gives the bytes of ``VERSION`` there.
@@ -10,6 +10,7 @@ from virtproof.spec.bits import Bits, bits
 
 REPORT_PORT = 0x5650  # "VP"
 REPORT_PORTS = 4
+HOST_PORT = 0x5660  # a byte written here asks the host to act, as the case says
 VERSION = 1
 
 

@@ -81,6 +81,10 @@ class Bus:
         self._bases.insert(at, base)
         self._mmio.insert(at, region)
 
+    def devices(self) -> list[tuple[str, Device]]:
+        """Every device by name, once."""
+        return list(dict.fromkeys((region.name, region.device) for region in (*self._port_regions, *self._mmio)))
+
     def pio_in(self, port: int, size: int) -> int:
         """IN: ``size`` bytes, little-endian, as an unsigned number."""
         home = self._ports.get(port)

@@ -134,6 +134,9 @@ def masked(entries: Iterable[CpuidEntry], names: Sequence[str]) -> tuple[CpuidEn
 
 def overridden(entries: Iterable[CpuidEntry], overrides: Iterable[Override]) -> tuple[CpuidEntry, ...]:
     """Apply ``overrides`` in order."""
+    overrides = tuple(overrides)
+    if not overrides:
+        return tuple(entries)
     table = {(entry.function, entry.index): entry for entry in entries}
     for leaf, subleaf, register, value, bits in overrides:
         entry = table.get((leaf, subleaf))

@@ -10,10 +10,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from virtproof.vmm.events import EventLoop
 from virtproof.vmm.routing import MsiRoute, Route
+
+MAX_LINES = 4096  # KVM's own limit of routes
 
 
 class InterruptSink(Protocol):
@@ -31,6 +33,14 @@ class InterruptSink(Protocol):
         """Call ``callback`` each time the guest ends an interrupt of the level-triggered line ``gsi``."""
         ...
 
+    def state(self) -> dict[str, Any]:
+        """What the sink itself knows, as JSON values, to be saved with a machine."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Know it again, in a new machine.  Raises ValueError, TypeError or KeyError for what no ``state`` gives."""
+        ...
+
 
 class NoInterrupts:
     """No interrupt controller: interrupts go nowhere.  For guests that poll."""
@@ -40,6 +50,17 @@ class NoInterrupts:
     def send_msi(self, address: int, data: int) -> None: ...
 
     def on_eoi(self, gsi: int, callback: Callable[[], None]) -> None: ...
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+def _lines(numbers: list[int]) -> set[int]:
+    if not all(type(number) is int and 0 <= number < MAX_LINES for number in numbers):
+        raise ValueError(f"lines {numbers!r}")
+    return set(numbers)
 
 
 class IrqchipVm(Protocol):
@@ -125,6 +146,13 @@ class KernelIrqchip(_Ends):
             self._resample.watch(gsi, lambda: self.eoi(gsi))
         super().on_eoi(gsi, callback)
 
+    def state(self) -> dict[str, Any]:
+        return {"high": [gsi for gsi, level in self._levels.items() if level]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for gsi in _lines(state["high"]):
+            self.set_line(gsi, True)
+
 
 class RoutedVm(Protocol):
     """What ``SplitIrqchip`` needs of a virtual machine."""
@@ -169,6 +197,22 @@ class SplitIrqchip(_Ends):
                 self.eoi(route.gsi)
                 if route.gsi in self._high:
                     self._send(route.gsi)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "routes": [list(route) for route in self._routes.values()],
+            "high": sorted(self._high),
+            "in_service": sorted(self._in_service),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        routes = [MsiRoute(*row) for row in state["routes"]]
+        for route in routes:
+            _lines([route.gsi])
+            if not (0 <= route.address < 1 << 64 and 0 <= route.data < 1 << 32):
+                raise ValueError(f"{route}")
+        self.route(routes)
+        self._high, self._in_service = _lines(state["high"]), _lines(state["in_service"])
 
     def _send(self, gsi: int) -> None:
         route = self._routes.get(gsi)
@@ -233,3 +277,25 @@ class InjectedInterrupts(_Ends):
             if gsi in self.level and gsi in self._high:
                 self._asking.add(gsi)
             return vector
+
+    def state(self) -> dict[str, Any]:
+        with self._lock:
+            return {
+                "vectors": [list(row) for row in self.vectors.items()],
+                "level": sorted(self.level),
+                "high": sorted(self._high),
+                "asking": sorted(self._asking),
+                "messages": list(self._messages),
+            }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        vectors, messages = dict(state["vectors"]), list(state["messages"])
+        _lines(list(vectors))
+        if not all(type(vector) is int and 0 <= vector <= 0xFF for vector in (*vectors.values(), *messages)):
+            raise ValueError("a vector above 255")
+        with self._lock:
+            self.vectors, self._messages = vectors, messages
+            self.level, self._high = _lines(state["level"]), _lines(state["high"])
+            self._asking = _lines(state["asking"]) & set(vectors)
+        if self.pending:
+            self._ask()

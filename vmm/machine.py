@@ -94,10 +94,11 @@ class Machine:
             stack.callback(self.events.close)
             self.lock = threading.RLock()
             self.bus = Bus(trace)
-            self._engine = engine
-            self._irqchip: Irqchip | None = "kernel" if irqchip is True else irqchip or None
+            self.engine = engine
+            self.pit = pit
+            self.irqchip: Irqchip | None = "kernel" if irqchip is True else irqchip or None
             self._masks, self._overrides = tuple(cpuid_masks), tuple(cpuid_overrides)
-            self.interrupts: InterruptSink = self._create_controller(stack, pit)
+            self.interrupts: InterruptSink = self._create_controller(stack)
             self.vcpus = self._create_vcpus(vcpus, cpuid)
             self.vcpu = self.vcpus[0]
             self._wire_controller()
@@ -111,15 +112,15 @@ class Machine:
                 stack.callback(self._crew.close)
             self._resources = stack.pop_all()
 
-    def _create_controller(self, stack: ExitStack, pit: bool) -> InterruptSink:
-        if pit and self._irqchip != "kernel":
+    def _create_controller(self, stack: ExitStack) -> InterruptSink:
+        if self.pit and self.irqchip != "kernel":
             raise Fault(
                 "make a machine with a PIT", "KVM's PIT needs its interrupt controllers", 'use irqchip="kernel"'
             )
-        match self._irqchip:
+        match self.irqchip:
             case "kernel":
                 self.vm.create_irqchip()
-                if pit:
+                if self.pit:
                     self.vm.create_pit()
                 resample = ResampleFds(self.vm, self.events)
                 stack.callback(resample.close)
@@ -170,11 +171,11 @@ class Machine:
         from virtproof.vmm.description import Description  # noqa: PLC0415
 
         return Description(
-            engine=self._engine.name,
-            backend=self._engine.backend.name,
+            engine=self.engine.name,
+            backend=self.engine.backend.name,
             vcpus=len(self.vcpus),
             memory=tuple((slot.gpa, slot.memory.size, slot.memory.backing) for slot in self.memory.slots),
-            interrupts=self._irqchip or "none",
+            interrupts=self.irqchip or "none",
             cpuid_masks=tuple(f"{name}: {features.MASKS[name].what}" for name in self._masks),
             cpuid_overrides=tuple(map(str, self._overrides)),
             cpuid_not_taken=features.not_taken(self.vcpu.cpuid(), self._masks, self._overrides),

@@ -63,15 +63,16 @@ class Crew:
         self._error: BaseException | None = None
 
     def close(self) -> None:
-        if self._wakes >= 0:
-            os.close(self._wakes)
-            self._wakes = -1
+        with self._changed:  # a thread that was given up may still come back and want to wake the loop
+            if self._wakes >= 0:
+                os.close(self._wakes)
+                self._wakes = -1
 
     def wake(self) -> None:
         """Make the loop look again, and halted vCPUs too.  Any thread may call it."""
-        if self._wakes >= 0:
-            os.eventfd_write(self._wakes, 1)
         with self._changed:
+            if self._wakes >= 0:
+                os.eventfd_write(self._wakes, 1)
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -152,8 +153,7 @@ class Crew:
         """Sleep in a halt that the kernel does not know, until something wakes the vCPU."""
         with self._changed:
             self._halted += 1
-        os.eventfd_write(self._wakes, 1)
-        with self._changed:
+            self.wake()
             while not self._ending and not vcpu.wakeful:
                 self._changed.wait()
             self._halted -= 1

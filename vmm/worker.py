@@ -245,12 +245,21 @@ class _Values(pickle.Unpickler):
     """Loads plain values: no globals but data classes and enumerations of modules that are already imported."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "getattr"):
+            return _member  # how early releases of Python 3.11 pickle a member of an enumeration
         found: Any = sys.modules.get(module)
         for part in name.split("."):
             found = getattr(found, part, None)
         if isinstance(found, type) and (is_dataclass(found) or issubclass(found, Enum)):
             return found
         raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+
+
+def _member(kind: Any, name: str) -> Enum:
+    """Return a member of an enumeration, and nothing else that a class has."""
+    if isinstance(kind, type) and issubclass(kind, Enum) and name in kind.__members__:
+        return kind.__members__[name]
+    raise pickle.UnpicklingError(f"{kind!r} has no member {name!r}")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ EXTENSION = linux("virt/kvm/api.rst", "KVM_CHECK_EXTENSION")
 CREATE_VM = linux("virt/kvm/api.rst", "KVM_CREATE_VM")
 PARAMETERS = linux("admin-guide/kernel-parameters.txt", "kvm")
 MODULE = linux("ABI/stable/sysfs-module", "/sys/module/<MODULENAME>")
+HUGE = linux("admin-guide/mm/hugetlbpage.rst", "HugeTLB Pages")
 PROC = linux("filesystems/proc.rst", "Kernel data")
 
 # Modules of hypervisors that take VMX or SVM for themselves.
@@ -86,7 +87,7 @@ NODES = (
     Fact("vhost_net.node",   node_exists("/dev/vhost-net"),                             "/dev/vhost-net exists",                         API,       ("KE-094",)),
     Fact("vhost_vsock.node", node_exists("/dev/vhost-vsock"),                           "/dev/vhost-vsock exists",                       API,       ("KE-095",)),
     Fact("tun.node",         node_exists("/dev/net/tun"),                               "/dev/net/tun exists",                           API,       ("KE-096",)),
-    Fact("hugepages.1g",     entries("/sys/kernel/mm/hugepages", "hugepages-1048576kB"),  "the kernel has 1 GiB huge pages",              linux("admin-guide/mm/hugetlbpage.rst", "Interacting with hugepages"), ("KE-099",)),
+    Fact("hugepages.1g",     entries("/sys/kernel/mm/hugepages", "hugepages-1048576kB"),  "the kernel has 1 GiB huge pages",              HUGE),
 )
 
 INTEL = _parameters("kvm_intel", (

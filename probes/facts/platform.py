@@ -65,7 +65,7 @@ def cpu_count(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
 # fmt: off
 FACTS = (
     #    id                  source                                                         meaning                                           cite     refs
-    Fact("cpu.count",        derived("/sys/devices/system/cpu/online", cpu_count),          "CPUs online",                                    CPU,     ("PL-006",)),
+    Fact("cpu.count",        derived("/sys/devices/system/cpu/online", cpu_count),          "CPUs online",                                    CPU),
     Fact("uniform.features", derived("CPUID and MSRs of every CPU", uniform_features),      "all CPUs have the same features",                UNIFORM, ("PL-023",)),
     Fact("uniform.microcode", derived("/proc/cpuinfo microcode", uniform_microcode),        "all CPUs run the same microcode",                CPU,     ("PL-026",)),
     Fact("smt.active",       text("/sys/devices/system/cpu/smt/active"),                    "SMT is active",                                  CPU,     ("PL-021",)),

@@ -48,6 +48,7 @@ FACTS = (
     Fact("cpu.smep",           cpuid(0x7, "ebx", Leaf7Ebx.smep),                         "SMEP",                                  CPUID,     ("SE-001",)),
     Fact("cpu.smap",           cpuid(0x7, "ebx", Leaf7Ebx.smap),                         "SMAP",                                  CPUID,     ("SE-002",)),
     Fact("cpu.umip",           cpuid(0x7, "ecx", Leaf7Ecx.umip),                         "UMIP",                                  CPUID,     ("SE-003",)),
+    Fact("cpu.rdrand",         cpuid(0x1, "ecx", Leaf1Ecx.rdrand),                       "RDRAND",                                CPUID,     ("SE-004",)),
     Fact("cpu.rdseed",         cpuid(0x7, "ebx", Leaf7Ebx.rdseed),                       "RDSEED",                                CPUID,     ("SE-004",)),
     Fact("cpu.hybrid",         cpuid(0x7, "edx", Leaf7Edx.hybrid),                       "cores of more than one kind",           CPUID),
     Fact("linux.nonstop_tsc",  flag("nonstop_tsc"),                                      "Linux lists nonstop_tsc",               CPUINFO),

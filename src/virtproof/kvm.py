@@ -151,6 +151,8 @@ LIKELY: dict[tuple[Ioctl | None, int], tuple[str, str]] = {
     (Ioctl.SET_VCPU_EVENTS, errno.EINVAL):        ("an event that this kernel or machine does not know",
                                                    "restore on the same kernel and machine"),
     (Ioctl.SET_CLOCK, errno.EINVAL):              ("flags that this kernel does not know", "restore on a newer kernel"),
+    (Ioctl.SET_TSC_KHZ, errno.EINVAL):            ("this processor cannot scale the time stamp counter",
+                                                   "use a host of the same frequency"),
     (Ioctl.RUN, errno.EFAULT):                    ("the guest used memory that is no longer mapped, or of another kind",
                                                    "keep guest memory mapped while the guest runs"),
     (Ioctl.RUN, errno.EINVAL):                    ("the vCPU's state cannot be run", "compare its registers and CPUID"),

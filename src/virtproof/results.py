@@ -85,6 +85,7 @@ class CaseResult:
     mode: str
     cite: tuple[str, ...]
     verdict: Verdict
+    priority: int = 1  # of the rule: 1 core, 2 full, 3 exotic
     reason: str = ""  # one line; empty on a pass
     checks: tuple[Check, ...] = ()
     evidence: tuple[str, ...] = ()  # lines: disassembly, exits, registers

@@ -270,3 +270,52 @@ def test_what_cannot_be_read_is_unknown_never_no(hosts, tmp_path):
         snapshot.pop(section)
     for claim in claimed(snapshot).values():
         assert NO not in layers(claim), claim.name
+
+
+def test_a_working_kvm_shows_the_firmware_where_the_flag_says_nothing(intel):
+    """Before Linux 5.6 the flag stayed in place whatever the firmware did."""
+    intel.msrs = None
+    intel.file("/proc/sys/kernel/osrelease", "5.4.0-100-generic\n")
+    assert claimed(intel.collect())["vmx"].firmware is YES
+
+
+@pytest.mark.parametrize(("release", "flags", "firmware"), [
+    ("6.8.0", "", NO),
+    ("6.8.0", " svm", YES),
+    ("6.1.0", "", UNKNOWN),
+    ("6.1.0", " svm", UNKNOWN),  # Linux 6.1 lists svm whatever the firmware did
+])  # fmt: skip
+def test_what_the_svm_flag_says_depends_on_the_kernel(amd, hosts, release, flags, firmware):
+    amd.msrs = None
+    amd.kvm = hosts.missing_device()
+    off(amd, "kvm_amd")
+    amd.cpuinfo(hosts.BOOT_FLAGS + flags).file("/proc/sys/kernel/osrelease", f"{release}\n")
+    assert claimed(amd.collect())["svm"].firmware is firmware
+
+
+def test_a_parameter_that_is_off_says_nothing_about_silicon_that_was_not_read(intel, hosts):
+    intel.msrs = None
+    intel.cpuinfo(f"{hosts.BOOT_FLAGS} vmx").file("/sys/module/kvm_intel/parameters/unrestricted_guest", "N\n")
+    claim = claimed(intel.collect())["unrestricted_guest"]
+    assert (claim.silicon, claim.kernel, claim.cause) == (UNKNOWN, NO, "could-not-read")
+
+
+def test_a_guest_without_an_iommu_is_not_told_to_look_in_its_firmware(intel, hosts):
+    intel.leaves = hosts.with_bit(hosts.INTEL, 1, 2, 31, True)
+    (intel.root / "sys/class/iommu/dmar0").rmdir()
+    intel.file("/sys/firmware/acpi/tables/FACP", acpi(b"FACP", bytes(8)))
+    assert claimed(intel.collect())["vt_d"].cause == "hidden-by-hypervisor"
+
+
+@pytest.mark.parametrize(("line", "cause"), [("nosmep", "kernel-command-line"), ("quiet", "kernel-not-using-it")])
+def test_a_feature_that_kvm_does_not_offer(intel, hosts, line, cause):
+    intel.kvm = hosts.FakeKvm(hosts.with_bit(hosts.INTEL, 7, 1, 7, False))
+    intel.file("/proc/cmdline", f"ro {line}\n")
+    smep = claimed(intel.collect())["smep"]
+    assert (smep.silicon, smep.kernel, smep.cause) == (YES, NO, cause)
+
+
+def test_a_log_that_lost_its_beginning_cannot_say_no(intel):
+    assert ask(intel.collect()).value("vmx.log_off") is False
+    intel.file("/dev/kmsg", "6,900,0,-;x86/cpu: something\n")
+    assert ask(intel.collect()).value("vmx.log_off") is None

@@ -113,6 +113,12 @@ def test_cpus_that_differ_are_a_finding(intel, hosts, profile):
     assert judgement.outcome is Outcome.NOT_COMPLIANT
 
 
+def test_a_fact_whose_value_differs_must_do_on_every_cpu(intel, hosts, profile):
+    intel.odd = {1: (hosts.with_bit(hosts.INTEL, 0x8000_0001, 3, 29, False), hosts.INTEL_MSRS)}
+    judgement = judge(intel.collect(), RAN, profile, today=TODAY)
+    assert finding(judgement, "long-mode").standing is Standing.NOT_MET
+
+
 def test_microcode_that_differs_is_a_finding(intel, hosts, profile):
     intel.cpuinfo(f"{hosts.BOOT_FLAGS} vmx", "ept", ("0x1", "0x1", "0x2", "0x1"))
     judgement = judge(intel.collect(), RAN, profile, today=TODAY)

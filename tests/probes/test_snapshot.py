@@ -63,6 +63,16 @@ def test_the_message_names_the_place(intel):
         checked(document)
 
 
+def test_too_much_is_refused(intel, monkeypatch):
+    document = json.loads(dumps(intel.collect()))
+    monkeypatch.setattr("virtproof.probes.snapshot.MAX_BYTES", 100)
+    with pytest.raises(Fault, match="more than"):
+        loads(json.dumps(document))
+    document["tool"] = "x" * 65
+    with pytest.raises(Fault, match=r"snapshot\.tool: 65 characters, at most 64"):
+        checked(document)
+
+
 def test_a_snapshot_of_the_least_is_enough(intel):
     least = checked({"schema": SCHEMA, "tool": "x", "taken": "2026-01-01T00:00:00Z", "cpus": "0"})
     judgement = judge(least, (), load_profile("kvm-host"), today=date(2026, 1, 1))

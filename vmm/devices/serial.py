@@ -8,6 +8,7 @@ other end of the line is always there: CTS, DSR and DCD are active, RI is not.
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from virtproof.spec import uart16550 as uart
 from virtproof.spec.uart16550 import Fcr, Ier, Iir, InterruptId, Lcr, Lsr, Mcr, Msr
@@ -73,6 +74,34 @@ class Serial:
             case _:                           pass  # LSR and MSR are read-only
         self._update()
     # fmt: on
+
+    def state(self) -> dict[str, Any]:
+        """What is to be saved; a silence that was being waited for begins anew."""
+        registers = self._divisor, self._ier, self._fcr, self._lcr, self._mcr, self._msr
+        return {
+            "registers": [int(value) for value in registers],
+            "scratch": self._scratch,
+            "received": list(self._received),
+            "last": self._last,
+            "flags": [self._overrun, self._thr_empty, self._timed_out],
+            "level": self._level,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what ``state`` gave.  Raises ValueError, TypeError or KeyError for anything else."""
+        divisor, *registers = state["registers"]
+        ier, fcr, lcr, mcr, msr = bytes(registers)
+        received, (scratch, last) = bytes(state["received"]), bytes([state["scratch"], state["last"]])
+        overrun, thr_empty, timed_out = map(bool, state["flags"])
+        if not 0 <= divisor <= 0xFFFF:
+            raise ValueError(f"divisor {divisor}")
+        self._divisor, self._scratch, self._last = divisor, scratch, last
+        self._ier, self._fcr = Ier(ier & Ier.KNOWN), Fcr(fcr & Fcr.KNOWN)
+        self._lcr, self._mcr, self._msr = Lcr(lcr), Mcr(mcr & Mcr.KNOWN), Msr(msr)
+        self._received = deque(received[: self._depth])
+        self._restart_timeout()
+        self._overrun, self._thr_empty, self._timed_out = overrun, thr_empty, timed_out
+        self._level = bool(state["level"])
 
     @property
     def room(self) -> int:

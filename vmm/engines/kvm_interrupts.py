@@ -22,6 +22,7 @@ class VmInterrupts:
     """The ioctls of a VM descriptor that concern interrupts."""
 
     fd: int
+    attached_fds = 0  # irqfds and ioeventfds
 
     def create_irqchip(self) -> None:
         """Create both PICs and the I/O APIC in the kernel; vCPUs made later get a local APIC there."""
@@ -58,9 +59,11 @@ class VmInterrupts:
         """
         flags = IrqfdFlag.RESAMPLE.value if resample >= 0 else 0
         ioctl(self.fd, Ioctl.IRQFD, bytes(Irqfd(fd=fd, gsi=gsi, flags=flags, resamplefd=max(resample, 0))))
+        self.attached_fds += 1
 
     def detach_irqfd(self, fd: int, gsi: int) -> None:
         ioctl(self.fd, Ioctl.IRQFD, bytes(Irqfd(fd=fd, gsi=gsi, flags=IrqfdFlag.DEASSIGN)))
+        self.attached_fds -= 1
 
     def attach_ioeventfd(
         self, fd: int, kind: Literal["pio", "mmio"], address: int, length: int = 0, *, value: int | None = None
@@ -82,3 +85,4 @@ class VmInterrupts:
         flags |= IoeventfdFlag.DATAMATCH.value if value is not None else 0
         row = Ioeventfd(datamatch=value or 0, addr=address, len=length, fd=fd, flags=flags)
         ioctl(self.fd, Ioctl.IOEVENTFD, bytes(row))
+        self.attached_fds += -1 if flags & IoeventfdFlag.DEASSIGN else 1

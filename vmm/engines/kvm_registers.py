@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
-from virtproof.kvm import CpuidEntry, ioctl, pack_cpuid
+from virtproof.kvm import CpuidEntry, KvmError, ioctl, pack_cpuid
 from virtproof.spec.kvm import Ioctl
 from virtproof.spec.kvm.exits import GuestDebugFlag, MpStateValue
 from virtproof.spec.kvm.structures import GuestDebug
@@ -58,6 +58,16 @@ class VcpuRegisters:
 
     def set_mp_state(self, state: MpStateValue) -> None:
         ioctl(self.fd, Ioctl.SET_MP_STATE, _WORD.pack(state))
+
+    def tsc_khz(self) -> int:
+        """Return the frequency of the guest's time stamp counter; 0 where the kernel does not tell it."""
+        try:
+            return ioctl(self.fd, Ioctl.GET_TSC_KHZ)
+        except KvmError:
+            return 0
+
+    def set_tsc_khz(self, frequency: int) -> None:
+        ioctl(self.fd, Ioctl.SET_TSC_KHZ, frequency)
 
     def interrupt(self, vector: int) -> None:
         """Queue an external interrupt, which the guest must be ready for; without a controller in the kernel."""

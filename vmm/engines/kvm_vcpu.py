@@ -40,6 +40,7 @@ _OUT = int(IoDirection.OUT)
 _EXIT_REASON_32 = Run.exit_reason.offset // 4
 _IMMEDIATE_EXIT = Run.immediate_exit.offset
 _REQUEST_WINDOW = Run.request_interrupt_window.offset
+_READY = Run.ready_for_interrupt_injection.offset
 _UNION = Run.exit.offset
 _UNION_16, _UNION_32, _UNION_64 = _UNION // 2, _UNION // 4, _UNION // 8
 
@@ -66,7 +67,7 @@ class KvmVcpu(VcpuRegisters):
 
     Whoever has an answer to an exit hangs it in here: ``controller`` to the interrupt window, ``on_eoi`` to the end of
     an interrupt of a split irqchip (it is given the vector), ``on_msr`` to an MSR access, which it answers with the
-    value read, anything but None for a write that is taken, or None for #GP.
+    value read, anything but None for a write that is taken, or None for #GP.  They are called on the vCPU's thread.
     """
 
     def __init__(self, fd: int, mmap_size: int, index: int = 0) -> None:
@@ -127,7 +128,7 @@ class KvmVcpu(VcpuRegisters):
                 self._nmi_due = False
                 super().nmi()
         if self.controller is not None:
-            self._enter(self.controller)
+            self._wake()
         try:
             return self._run(bus)
         finally:
@@ -136,7 +137,8 @@ class KvmVcpu(VcpuRegisters):
 
     def _run(self, bus: Accesses) -> exits.Exit:
         fd, words, quads = self.fd, self._words, self._quads
-        enter, pio_in, pio_out = fcntl.ioctl, bus.pio_in, bus.pio_out
+        enter = fcntl.ioctl if self.controller is None else self._enter_with_interrupts
+        pio_in, pio_out = bus.pio_in, bus.pio_out
         last_shape, out, size, port, count, view, first = 0, False, 0, 0, 0, self._bytes, 0
         while True:
             try:
@@ -188,8 +190,8 @@ class KvmVcpu(VcpuRegisters):
             case ExitReason.HLT:
                 self._halted = True
                 return exits.Halt()
-            case ExitReason.IRQ_WINDOW_OPEN:
-                self._inject()
+            case ExitReason.IRQ_WINDOW_OPEN if self.controller is not None:
+                self._bytes[_REQUEST_WINDOW] = 0
                 return None
             case ExitReason.IOAPIC_EOI if self.on_eoi is not None:
                 self.on_eoi(self._bytes[_UNION])
@@ -276,21 +278,18 @@ class KvmVcpu(VcpuRegisters):
         self._nmi_sent = bool(VcpuEvents.from_buffer_copy(data).nmi.pending)
         return self._nmi_sent
 
-    def _enter(self, controller: Acknowledges) -> None:
-        """Before the guest goes on: out of a halt, what ends it comes before the next instruction."""
-        if self._halted and self.wakeful and not self._nmi_sent:
-            self._inject()
-        elif controller.pending:
-            self._bytes[_REQUEST_WINDOW] = 1
+    def _wake(self) -> None:
+        """At the start of a run: what ends a halt comes before the next instruction."""
+        woken = self._halted and self.wakeful and not self._nmi_sent
+        self._bytes[_READY] = woken  # what it said before may be out of date: registers may have been set
         self._halted = False
 
-    def _inject(self) -> bool:
-        """Give the guest the interrupt that waits, if one does; keep the window asked for where more wait."""
-        self._bytes[_REQUEST_WINDOW] = 0
-        vector = self.controller.acknowledge() if self.controller is not None else None
-        if vector is None:
-            return False
-        self.interrupt(vector)
+    def _enter_with_interrupts(self, fd: int, number: int) -> None:
+        """KVM_RUN, and before it the interrupt that waits, or a request for the window."""
         if self.controller is not None and self.controller.pending:
-            self._bytes[_REQUEST_WINDOW] = 1
-        return True
+            if self._bytes[_READY]:
+                vector = self.controller.acknowledge()
+                if vector is not None:
+                    self.interrupt(vector)
+            self._bytes[_REQUEST_WINDOW] = self.controller.pending
+        fcntl.ioctl(fd, number)

@@ -58,7 +58,7 @@ CASES = (
     row("mode.cr.cr8_rsvd",         "CR8: bit 4",                       LONG64, TO_CR8, regs={"rax": 0x10}),
     row("mode.efer.lme_pg",         "EFER: LME = 0 while paging is on", LONG64, WRMSR,  regs=efer(int(EFER.but(lme=0)))),
     row("mode.efer.rsvd",           "EFER: bit 2",                      LONG64, WRMSR,  regs=efer(EFER | 1 << 2)),
-    row("mode.efer.rsvd_hi",        "EFER: bit 32",                     LONG64, WRMSR,  regs=efer(EFER | 1 << 32)),
+    row("mode.efer.rsvd_hi",        "EFER: bit 32",                     LONG64, WRMSR,  regs=efer(EFER | 1 << 32), priority=2),
     row("mode.xcr0.zero",           "XCR0: x87 = 0",                    LONG64, XSETBV, regs=xcr(0, 0), requires=("xsave",), sets=OSXSAVE),
     row("mode.xcr0.avx_nosse",      "XCR0: AVX = 1 with SSE = 0",       LONG64, XSETBV, regs=xcr(0, 5), requires=("xsave",), sets=OSXSAVE),
     row("mode.xcr0.unsupported",    "XCR0: bit 62, which nothing has",  LONG64, XSETBV, regs=xcr(0, 1, 1 << 30), requires=("xsave",), sets=OSXSAVE),

@@ -22,7 +22,7 @@ row = family(
 
 MOV_DS, MOV_SS = Insn("8e d8", "mov ds, eax"), Insn("8e d0", "mov ss, eax")
 LTR, LLDT = Insn("0f 00 d8", "ltr ax"), Insn("0f 00 d0", "lldt ax")
-JMP_FAR = Insn("ff 2b", "ljmp [rbx]")
+JMP_FAR = Insn("ff 2b", "jmp ptr [rbx]")
 LOAD = Insn("48 8b 03", "mov rax, qword ptr [rbx]")
 LOAD_RBP = Insn("48 8b 45 00", "mov rax, qword ptr [rbp]")
 LOAD_RSP = Insn("48 8b 04 24", "mov rax, qword ptr [rsp]")
@@ -76,7 +76,7 @@ CASES = (
     row("mode.iret.nt64",       "IRET with NT = 1 in long mode",   LONG64, IRETQ,   faults(GP, 0),      flags=NT),
     row("mode.canon.load",      "A load through DS: #GP(0)",       LONG64, LOAD,    faults(GP, 0),      regs={"rbx": NOT_CANONICAL}),
     row("mode.canon.rbp",       "A load through RBP: #SS(0)",      LONG64, LOAD_RBP, faults(SS, 0),     regs={"rbp": NOT_CANONICAL}),
-    row("mode.canon.rsp_disp",  "A load through RSP: #SS(0)",      LONG64, LOAD_RSP, faults(SS, 0, frame=At("ist1_top", -40)), regs={"rsp": NOT_CANONICAL}, sets=(mem8(At("idt", 16 * 12 + 4), 1),)),
+    row("mode.canon.rsp_disp",  "A load through RSP: #SS(0)",      LONG64, LOAD_RSP, faults(SS, 0, frame=At("ist1_top", -40)), regs={"rsp": NOT_CANONICAL}, sets=(mem8(At("idt", 16 * 12 + 4), 1),), priority=2),
     row("mode.canon.jmp",       "A near JMP: #GP(0)",              LONG64, JMP_RBX, faults(GP, 0, at=None), regs={"rbx": NOT_CANONICAL}),
 )
 # fmt: on

@@ -45,6 +45,6 @@ CASES = (
     row("msr.gen.unknown_rd",      "RDMSR of a register that is not there", LONG64, RDMSR, regs={"rcx": UNKNOWN}),
     row("msr.gen.unknown_wr",      "WRMSR of a register that is not there", LONG64, WRMSR, regs=wr(UNKNOWN, 0)),
     row("msr.gen.high_halves",     "RDMSR clears bits 63:32 of RAX and RDX", LONG64, RDMSR, completes(regs={"rax": 0x89AB_CDEF, "rdx": 0xFFFF_8123}), regs={"rcx": Msr.IA32_KERNEL_GS_BASE}, sets=(msr(Msr.IA32_KERNEL_GS_BASE, 0xFFFF_8123_89AB_CDEF),)),
-    row("msr.gen.wr_ignores_high", "WRMSR ignores bits 63:32 of its operands", LONG64, (WRMSR, RDMSR), completes(regs={"rax": 0x89AB_CDEF, "rdx": 0xFFFF_8123}), regs={"rcx": 0x5A5A_5A5A << 32 | Msr.IA32_KERNEL_GS_BASE, "rax": 0x5A5A_5A5A_89AB_CDEF, "rdx": 0x5A5A_5A5A_FFFF_8123}, sets=(msr(Msr.IA32_KERNEL_GS_BASE, 0),)),
+    row("msr.gen.wr_ignores_high", "WRMSR ignores bits 63:32 of its operands", LONG64, (WRMSR, RDMSR), completes(regs={"rax": 0x89AB_CDEF, "rdx": 0xFFFF_8123}), regs={"rcx": 0x5A5A_5A5A << 32 | Msr.IA32_KERNEL_GS_BASE, "rax": 0x5A5A_5A5A_89AB_CDEF, "rdx": 0x5A5A_5A5A_FFFF_8123}, sets=(msr(Msr.IA32_KERNEL_GS_BASE, 0),), priority=2),
 )
 # fmt: on

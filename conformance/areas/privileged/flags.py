@@ -39,13 +39,13 @@ def shows(flags: int) -> Expect:
 CASES = (
     row("priv.flags.popf_if_iopl0",     "POPF at CPL 3, IOPL 0, does not clear IF",      LONG64, POP_0,     shows(IF),         ring=3, flags=2 | IF),
     row("priv.flags.popf_if_set_iopl0", "POPF at CPL 3, IOPL 0, does not set IF",        LONG64, POP_IF,    shows(0),          ring=3),
-    row("priv.flags.popf_if_iopl3",     "POPF at CPL 3, IOPL 3, clears IF",              LONG64, POP_IOPL3, shows(IOPL3),      ring=3, flags=2 | IF | IOPL3),
+    row("priv.flags.popf_if_iopl3",     "POPF at CPL 3, IOPL 3, clears IF",              LONG64, POP_IOPL3, shows(IOPL3),      ring=3, flags=2 | IF | IOPL3, priority=2),
     row("priv.flags.popf_iopl",         "POPF at CPL 3 does not lower IOPL",             LONG64, POP_IF,    shows(IF | IOPL3), ring=3, flags=2 | IOPL3),
     row("priv.flags.popf_iopl_raise",   "POPF at CPL 3 does not raise IOPL",             LONG64, POP_IOPL3, shows(0),          ring=3),
-    row("priv.flags.popf_iopl_cpl0",    "POPF at CPL 0 sets IOPL",                       LONG64, POP_IOPL3, shows(IOPL3)),
-    row("priv.flags.popf_id",           "POPF at CPL 0 sets ID",                         LONG64, POP_ID,    shows(Rflags.id.mask)),
-    row("priv.flags.popf_ac",           "POPF at CPL 3 sets AC",                         LONG64, POP_AC,    shows(Rflags.ac.mask), ring=3),
-    row("priv.flags.cli_iopl3",         "CLI at CPL 3, IOPL 3, clears IF",               LONG64, CLI,       shows(IOPL3),      ring=3, flags=2 | IF | IOPL3),
+    row("priv.flags.popf_iopl_cpl0",    "POPF at CPL 0 sets IOPL",                       LONG64, POP_IOPL3, shows(IOPL3), priority=2),
+    row("priv.flags.popf_id",           "POPF at CPL 0 sets ID",                         LONG64, POP_ID,    shows(Rflags.id.mask), priority=2),
+    row("priv.flags.popf_ac",           "POPF at CPL 3 sets AC",                         LONG64, POP_AC,    shows(Rflags.ac.mask), ring=3, priority=2),
+    row("priv.flags.cli_iopl3",         "CLI at CPL 3, IOPL 3, clears IF",               LONG64, CLI,       shows(IOPL3),      ring=3, flags=2 | IF | IOPL3, priority=2),
     row("priv.flags.sti_iopl3",         "STI at CPL 3, IOPL 3, sets IF",                 LONG64, STI,       shows(IF | IOPL3), ring=3, flags=2 | IOPL3),
 )
 # fmt: on

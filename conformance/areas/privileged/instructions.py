@@ -5,7 +5,7 @@ all that can be wrong.  Nothing may reach the monitor.  CLI, STI, IN and OUT are
 CR4.TSD is clear.
 """
 
-from virtproof.conformance.case import At, Insn, completes, cr0, cr4, family, faults, mem8, msr
+from virtproof.conformance.case import At, Insn, completes, cr0, cr4, family, faults, mem8, mem64, msr
 from virtproof.guest_payloads.trampoline import INITIAL, Mode
 from virtproof.spec.cite import apm, sdm
 from virtproof.spec.x86.control import Cr0, Cr4, Efer
@@ -49,16 +49,16 @@ CASES = (
     row("priv.lldt.cpl3.long64",         "LLDT at CPL 3",          LONG64, Insn("0f 00 d0", "lldt ax"),                regs=LDT_NULL),
     row("priv.ltr.cpl3.long64",          "LTR at CPL 3",           LONG64, Insn("0f 00 d8", "ltr ax"),                 regs=TSS, sets=TSS_AVAILABLE),
     row("priv.clts.cpl3.long64",         "CLTS at CPL 3",          LONG64, Insn("0f 06", "clts"),                      sets=(cr0(on=Cr0.ts.mask),)),
-    row("priv.lmsw.cpl3.long64",         "LMSW at CPL 3",          LONG64, Insn("0f 01 f0", "lmsw ax"),                regs={"rax": CR0 & 0xFFFF}),
+    row("priv.lmsw.cpl3.long64",         "LMSW at CPL 3",          LONG64, Insn("0f 01 f0", "lmsw ax"),                regs={"rax": CR0 & 0xFFFF}, priority=2),
     row("priv.mov_to_cr0.cpl3.long64",   "MOV to CR0 at CPL 3",    LONG64, Insn("0f 22 c0", "mov cr0, rax"),           regs={"rax": CR0}),
-    row("priv.mov_from_cr0.cpl3.long64", "MOV from CR0 at CPL 3",  LONG64, Insn("0f 20 c0", "mov rax, cr0")),
+    row("priv.mov_from_cr0.cpl3.long64", "MOV from CR0 at CPL 3",  LONG64, Insn("0f 20 c0", "mov rax, cr0"), priority=2),
     row("priv.mov_to_cr3.cpl3.long64",   "MOV to CR3 at CPL 3",    LONG64, Insn("0f 22 d8", "mov cr3, rax"),           regs={"rax": At("pml4")}),
     row("priv.mov_from_cr3.cpl3.long64", "MOV from CR3 at CPL 3",  LONG64, Insn("0f 20 d8", "mov rax, cr3")),
     row("priv.mov_to_cr4.cpl3.long64",   "MOV to CR4 at CPL 3",    LONG64, Insn("0f 22 e0", "mov cr4, rax"),           regs={"rax": CR4}),
-    row("priv.mov_to_cr8.cpl3.long64",   "MOV to CR8 at CPL 3",    LONG64, Insn("44 0f 22 c0", "mov cr8, rax"),        regs={"rax": 0}),
+    row("priv.mov_to_cr8.cpl3.long64",   "MOV to CR8 at CPL 3",    LONG64, Insn("44 0f 22 c0", "mov cr8, rax"),        regs={"rax": 0}, priority=2),
     row("priv.mov_to_dr7.cpl3.long64",   "MOV to DR7 at CPL 3",    LONG64, Insn("0f 23 f8", "mov dr7, rax"),           regs={"rax": 0x400}),
-    row("priv.mov_from_dr6.cpl3.long64", "MOV from DR6 at CPL 3",  LONG64, Insn("0f 21 f0", "mov rax, dr6")),
-    row("priv.invd.cpl3.long64",         "INVD at CPL 3",          LONG64, Insn("0f 08", "invd")),
+    row("priv.mov_from_dr6.cpl3.long64", "MOV from DR6 at CPL 3",  LONG64, Insn("0f 21 f0", "mov rax, dr6"), priority=2),
+    row("priv.invd.cpl3.long64",         "INVD at CPL 3",          LONG64, Insn("0f 08", "invd"), priority=2),
     row("priv.wbinvd.cpl3.long64",       "WBINVD at CPL 3",        LONG64, Insn("0f 09", "wbinvd")),
     row("priv.invlpg.cpl3.long64",       "INVLPG at CPL 3",        LONG64, Insn("0f 01 3b", "invlpg byte ptr [rbx]"),  regs=USER),
     row("priv.hlt.cpl3.long64",          "HLT at CPL 3",           LONG64, Insn("f4", "hlt")),
@@ -66,21 +66,21 @@ CASES = (
     row("priv.wrmsr.cpl3.long64",        "WRMSR at CPL 3",         LONG64, Insn("0f 30", "wrmsr"),                     regs={"rcx": Msr.IA32_SYSENTER_CS, "rax": 0, "rdx": 0}),
     row("priv.swapgs.cpl3.long64",       "SWAPGS at CPL 3",        LONG64, Insn("0f 01 f8", "swapgs")),
     row("priv.xsetbv.cpl3.long64",       "XSETBV at CPL 3",        LONG64, Insn("0f 01 d1", "xsetbv"),                 regs={"rcx": 0, "rax": 1, "rdx": 0}, requires=("xsave",), sets=(cr4(on=Cr4.osxsave.mask),)),
-    row("priv.sysret.cpl3.long64",       "SYSRET at CPL 3",        LONG64, Insn("48 0f 07", "sysretq"),                regs={"rcx": At("user_code"), "r11": 2}, sets=SCE),
+    row("priv.sysret.cpl3.long64",       "SYSRET at CPL 3",        LONG64, Insn("48 0f 07", "sysretq"),                regs={"rcx": At("user_code"), "r11": 2}, sets=SCE, priority=2),
     row("priv.cli.cpl3.long64",          "CLI at CPL 3, IOPL 0",   LONG64, Insn("fa", "cli")),
     row("priv.sti.cpl3.long64",          "STI at CPL 3, IOPL 0",   LONG64, Insn("fb", "sti")),
     row("priv.in_al.cpl3.long64",        "IN at CPL 3, IOPL 0",    LONG64, Insn("e4 80", "in al, 0x80")),
     row("priv.out_dx.cpl3.long64",       "OUT at CPL 3, IOPL 0",   LONG64, Insn("ee", "out dx, al"),                   regs={"rdx": 0x80}),
-    row("priv.insb.cpl3.long64",         "INS at CPL 3, IOPL 0",   LONG64, Insn("6c", "insb byte ptr [rdi], dx"),      faults(Vector.GP, 0, accesses=(), memory={At("user_data"): 0}), regs={"rdx": 0x80, "rdi": At("user_data")}),
-    row("priv.rdtsc_tsd.cpl3.long64",    "RDTSC at CPL 3, TSD = 1", LONG64, RDTSC,                                      sets=(TSC_DENIED,)),
-    row("priv.rdtsc_tsd0.cpl3.long64",   "RDTSC runs at CPL 3 with TSD = 0",               LONG64, TSC_RUNS, RUNNING),
-    row("priv.rdtsc_tsd_again.cpl3.long64", "RDTSC runs at CPL 3 after TSD was cleared",   LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED, cr4())),
-    row("priv.rdtsc_tsd.cpl0.long64",    "RDTSC runs at CPL 0 with TSD = 1",               LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED,), ring=0),
+    row("priv.insb.cpl3.long64",         "INS at CPL 3, IOPL 0",   LONG64, Insn("6c", "insb byte ptr [rdi], dx"),      faults(Vector.GP, 0, accesses=(), memory={At("user_data"): 7}), regs={"rdx": 0x80, "rdi": At("user_data")}, sets=(mem64(At("user_data"), 7),), priority=2),
+    row("priv.rdtsc_tsd.cpl3.long64",    "RDTSC at CPL 3, TSD = 1", LONG64, RDTSC,                                      sets=(TSC_DENIED,), priority=2),
+    row("priv.rdtsc_tsd0.cpl3.long64",   "RDTSC runs at CPL 3 with TSD = 0",               LONG64, TSC_RUNS, RUNNING, priority=2),
+    row("priv.rdtsc_tsd0.again.cpl3.long64","RDTSC runs at CPL 3 after TSD was cleared",   LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED, cr4())),
+    row("priv.rdtsc_tsd.cpl0.long64",    "RDTSC runs at CPL 0 with TSD = 1",               LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED,), ring=0, priority=2),
 
-    row("priv.lgdt.cpl3.prot32",         "LGDT at CPL 3",          PROT32, Insn("0f 01 13", "lgdt [ebx]"),             regs=USER),
-    row("priv.mov_to_cr0.cpl3.prot32",   "MOV to CR0 at CPL 3",    PROT32, Insn("0f 22 c0", "mov cr0, eax"),           regs={"rax": 0x10031}),
-    row("priv.hlt.cpl3.prot32",          "HLT at CPL 3",           PROT32, Insn("f4", "hlt")),
-    row("priv.cli.cpl3.prot32",          "CLI at CPL 3, IOPL 0",   PROT32, Insn("fa", "cli")),
+    row("priv.lgdt.cpl3.prot32",         "LGDT at CPL 3",          PROT32, Insn("0f 01 13", "lgdt [ebx]"),             regs=USER, priority=2),
+    row("priv.mov_to_cr0.cpl3.prot32",   "MOV to CR0 at CPL 3",    PROT32, Insn("0f 22 c0", "mov cr0, eax"),           regs={"rax": 0x10031}, priority=2),
+    row("priv.hlt.cpl3.prot32",          "HLT at CPL 3",           PROT32, Insn("f4", "hlt"), priority=2),
+    row("priv.cli.cpl3.prot32",          "CLI at CPL 3, IOPL 0",   PROT32, Insn("fa", "cli"), priority=2),
     row("priv.hlt.cpl3.pae32",           "HLT at CPL 3",       Mode.PAE32, Insn("f4", "hlt")),
 )
 # fmt: on

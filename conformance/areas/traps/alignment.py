@@ -35,11 +35,11 @@ LONG64 = Mode.LONG64
 # fmt: off
 CASES = (
     row("trap.ac.dword.ring3",  "A misaligned load with AM and AC raises #AC(0)",   LONG64, DWORD, REFUSED, ring=3, flags=AC, regs={"rbx": USER},   sets=(SET_USER, *AM)),
-    row("trap.ac.store.ring3",  "A misaligned store with AM and AC raises #AC(0)",  LONG64, STORE, REFUSED, ring=3, flags=AC, regs={"rbx": USER},   sets=(SET_USER, *AM)),
-    row("trap.ac.byte.ring3",   "A byte is never misaligned",                       LONG64, BYTE,  completes(regs={"rax": 0x22}), ring=3, flags=AC, regs={"rbx": USER, "rax": 0}, sets=(SET_USER, *AM)),
-    row("trap.ac.am0.ring3",    "AM = 0: no check",                                 LONG64, DWORD, LOADED,  ring=3, flags=AC, regs={"rbx": USER},   sets=(SET_USER,)),
+    row("trap.ac.store.ring3",  "A misaligned store with AM and AC raises #AC(0)",  LONG64, STORE, REFUSED, ring=3, flags=AC, regs={"rbx": USER},   sets=(SET_USER, *AM), priority=3),
+    row("trap.ac.byte.ring3",   "A byte is never misaligned",                       LONG64, BYTE,  completes(regs={"rax": 0x22}), ring=3, flags=AC, regs={"rbx": USER, "rax": 0}, sets=(SET_USER, *AM), priority=3),
+    row("trap.ac.am0.ring3",    "AM = 0: no check",                                 LONG64, DWORD, LOADED,  ring=3, flags=AC, regs={"rbx": USER},   sets=(SET_USER,), priority=2),
     row("trap.ac.am_again.ring3", "AM cleared after it was set: no check",          LONG64, DWORD, LOADED,  ring=3, flags=AC, regs={"rbx": USER},   sets=(SET_USER, *AM, cr0())),
-    row("trap.ac.flag0.ring3",  "AC = 0: no check",                                 LONG64, DWORD, LOADED,  ring=3,           regs={"rbx": USER},   sets=(SET_USER, *AM)),
-    row("trap.ac.cpl0.long64",  "CPL 0: no check",                                  LONG64, DWORD, LOADED,          flags=AC, regs={"rbx": KERNEL}, sets=(mem64(KERNEL, KNOWN), *AM)),
+    row("trap.ac.flag0.ring3",  "AC = 0: no check",                                 LONG64, DWORD, LOADED,  ring=3,           regs={"rbx": USER},   sets=(SET_USER, *AM), priority=2),
+    row("trap.ac.cpl0.long64",  "CPL 0: no check",                                  LONG64, DWORD, LOADED,          flags=AC, regs={"rbx": KERNEL}, sets=(mem64(KERNEL, KNOWN), *AM), priority=2),
 )
 # fmt: on

@@ -7,6 +7,9 @@ one instruction.  A data breakpoint is a trap: it hits after the access.  Genera
 MOV to or from a debug register.  DR6 names the conditions; DR7.GD is cleared on entry.
 
 The saved RF of an instruction breakpoint is 0, unlike other faults'.
+
+KVM loses the step of a store that the monitor completes (its emulator does not return to it after the exit), so
+trap.db.tf_mmio fails on every KVM known so far.
 """
 
 from typing import Any
@@ -73,13 +76,13 @@ LONG64, PROT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.REAL16
 
 # fmt: off
 CASES = (
-    row("trap.db.tf_nop.real16",   "TF: #DB after one instruction in real mode",        REAL16, NOP,    STEPPED, flags=TF),
-    row("trap.db.tf_nop.prot32",   "TF: #DB after one instruction in protected mode",   PROT32, NOP,    STEPPED, flags=TF),
+    row("trap.db.tf_nop.real16",   "TF: #DB after one instruction in real mode",        REAL16, NOP,    STEPPED, flags=TF, priority=2),
+    row("trap.db.tf_nop.prot32",   "TF: #DB after one instruction in protected mode",   PROT32, NOP,    STEPPED, flags=TF, priority=2),
     row("trap.db.tf_nop.long64",   "TF: #DB after one instruction in 64-bit mode",      LONG64, NOP,    traps(Vector.DB, dr6_set=BS, dr6_clear=BREAKPOINTS, flags_set=TF), flags=TF),
-    row("trap.db.tf_nop.ring3",    "TF: #DB after one instruction at CPL 3",            LONG64, NOP,    STEPPED, flags=TF, ring=3),
+    row("trap.db.tf_nop.ring3",    "TF: #DB after one instruction at CPL 3",            LONG64, NOP,    STEPPED, flags=TF, ring=3, priority=2),
     row("trap.db.tf_popf.long64",  "POPF that sets TF is not stepped itself",           LONG64, (PUSH_TF, POPFQ, NOP), STEPPED),
     row("trap.db.tf_movss.long64", "MOV SS holds the #DB back for one instruction",     LONG64, (MOV_SS, NOP), STEPPED, flags=TF, regs={"rax": 0x10}),
-    row("trap.db.tf_fault.long64", "A fault comes instead of the step, TF saved",       LONG64, UD2,    faults(Vector.UD, flags_set=RF | TF, handler_flags_clear=Rflags.tf.mask), flags=TF),
+    row("trap.db.tf_fault.long64", "A fault comes instead of the step, TF saved",       LONG64, UD2,    faults(Vector.UD, flags_set=RF | TF, handler_flags_clear=Rflags.tf.mask), flags=TF, priority=2),
     row("trap.db.tf_cpuid.long64", "CPUID is stepped",                                  LONG64, CPUID,  traps(Vector.DB, dr6_set=BS, dr6_clear=BREAKPOINTS, keeps=False), flags=TF),
     row("trap.db.tf_pio.long64",   "OUT to the monitor is stepped, and goes out once",  LONG64, OUT,    traps(Vector.DB, dr6_set=BS, dr6_clear=BREAKPOINTS, accesses=(Access("pio", 0x80, 1, True, 0x5A),)), flags=TF, regs={"rax": 0x5A}),
     row("trap.db.tf_mmio.long64",  "A store to the monitor is stepped, and goes out once", LONG64, STORE_HOLE, traps(Vector.DB, dr6_set=BS, dr6_clear=BREAKPOINTS, accesses=(Access("mmio", HOLE, 4, True, 0x1234_5678),)), flags=TF, regs={"rbx": HOLE, "rax": 0x1234_5678}),
@@ -89,17 +92,17 @@ CASES = (
     row("trap.db.x_bp_rf.long64",  "RF skips the breakpoint once, and only once",       LONG64, LOOP,       instruction_hit(0, regs={"rcx": 1}), flags=2 | RF, regs={"rcx": 2}, sets=breakpoint_at(CODE, X)),
     row("trap.db.w1.long64",       "A write breakpoint hits after the store",           LONG64, STORE8,     traps(Vector.DB, dr6_set=B0, dr6_clear=B1_TO_B3 | BS, memory={DATA: STORED}), regs=ON_DATA, sets=(*KNOWN, *breakpoint_at(DATA, W))),
     row("trap.db.w_next.long64",   "A write breakpoint of one byte spares the next",    LONG64, STORE8_NEXT, completes(memory={DATA: 0x1122_3344_5566_9988}), regs=ON_DATA, sets=(*KNOWN, *breakpoint_at(DATA, W))),
-    row("trap.db.w4.long64",       "A write breakpoint of four bytes ends there",       LONG64, (STORE8_4, STORE8_NEXT), HIT, regs=ON_DATA, sets=breakpoint_at(DATA, W, BreakLength.FOUR)),
-    row("trap.db.w_noread.long64", "A write breakpoint spares loads",                   LONG64, LOAD8,      completes(regs={"rax": 0x88}), regs=ON_DATA, sets=(*KNOWN, *breakpoint_at(DATA, W))),
+    row("trap.db.w4.long64",       "A write breakpoint of four bytes ends there",       LONG64, (STORE8_4, STORE8_NEXT), HIT, regs=ON_DATA, sets=breakpoint_at(DATA, W, BreakLength.FOUR), priority=2),
+    row("trap.db.w_noread.long64", "A write breakpoint spares loads",                   LONG64, LOAD8,      completes(regs={"rax": 0x88}), regs=ON_DATA, sets=(*KNOWN, *breakpoint_at(DATA, W)), priority=2),
     row("trap.db.rw_read.long64",  "An access breakpoint hits after a load",            LONG64, LOAD8,      traps(Vector.DB, dr6_set=B0, dr6_clear=B1_TO_B3 | BS, regs={"rax": 0x88}), regs=ON_DATA, sets=(*KNOWN, *breakpoint_at(DATA, RW))),
     row("trap.db.bs_plus_b0.long64", "Step and breakpoint make one #DB",                LONG64, STORE8,     traps(Vector.DB, dr6_set=B0 | BS, dr6_clear=B1_TO_B3 | BD), flags=TF, regs=ON_DATA, sets=breakpoint_at(DATA, W)),
 
     row("trap.db.gd.long64",       "GD: MOV from a debug register raises #DB before it", LONG64, FROM_DR0,  faults(Vector.DB, flags_set=0, dr6_set=BD, dr6_clear=BREAKPOINTS | BS), sets=GENERAL_DETECT),
-    row("trap.db.gd_write.long64", "GD: MOV to DR7 raises #DB before it",               LONG64, TO_DR7,     faults(Vector.DB, flags_set=0, dr6_set=BD, dr6_clear=BREAKPOINTS | BS), sets=GENERAL_DETECT, regs={"rax": 0x400}),
+    row("trap.db.gd_write.long64", "GD: MOV to DR7 raises #DB before it",               LONG64, TO_DR7,     faults(Vector.DB, flags_set=0, dr6_set=BD, dr6_clear=BREAKPOINTS | BS), sets=GENERAL_DETECT, regs={"rax": 0x400}, priority=2),
     row("trap.db.dr6_reset.long64", "DR6 has bits that stay 1",                         LONG64, (TO_DR6, FROM_DR6), completes(regs={"rax": int(DR6_RESET)}), regs={"rax": RTM_AND_BLD}),
     row("trap.db.dr7_reset.long64", "DR7 has a bit that stays 1",                       LONG64, (CLEAR_RAX, TO_DR7, FROM_DR7), completes(regs={"rax": int(DR7_RESET)})),
-    row("trap.db.dr6_hi_gp.long64", "DR6 refuses bits 63:32 with #GP(0)",               LONG64, TO_DR6,     faults(Vector.GP, 0), regs={"rax": 1 << 32}),
-    row("trap.db.dr7_hi_gp.long64", "DR7 refuses bits 63:32 with #GP(0)",               LONG64, TO_DR7,     faults(Vector.GP, 0), regs={"rax": 1 << 32 | 0x400}),
-    row("trap.db.dr0_hi_ok.long64", "DR0 keeps 64 bits",                                LONG64, (TO_DR0, CLEAR_RAX, FROM_DR0), completes(regs={"rax": 0xFFFF_8123_4567_89AB}), regs={"rax": 0xFFFF_8123_4567_89AB}),
+    row("trap.db.dr6_hi_gp.long64", "DR6 refuses bits 63:32 with #GP(0)",               LONG64, TO_DR6,     faults(Vector.GP, 0), regs={"rax": 1 << 32}, priority=2),
+    row("trap.db.dr7_hi_gp.long64", "DR7 refuses bits 63:32 with #GP(0)",               LONG64, TO_DR7,     faults(Vector.GP, 0), regs={"rax": 1 << 32 | 0x400}, priority=2),
+    row("trap.db.dr0_hi_ok.long64", "DR0 keeps 64 bits",                                LONG64, (TO_DR0, CLEAR_RAX, FROM_DR0), completes(regs={"rax": 0xFFFF_8123_4567_89AB}), regs={"rax": 0xFFFF_8123_4567_89AB}, priority=2),
 )
 # fmt: on

@@ -59,7 +59,7 @@ CASES = (
     row("trap.ud.feat.syscall_sce1.long64",        "SYSCALL with SCE = 1 enters LSTAR",               LONG64, SYSCALL, completes(regs=CALLED), sets=TO_NEXT),
     row("trap.ud.feat.syscall_sce_again.long64",   "SYSCALL after SCE was cleared raises #UD",        LONG64, SYSCALL, sets=(*TO_NEXT, SCE_OFF)),
     row("trap.ud.feat.dr4_de1.long64",             "MOV from DR4 with DE = 1 raises #UD",             LONG64, MOV_DR4, sets=(cr4(on=DE),)),
-    row("trap.db.dr4_alias.long64",                "MOV from DR4 with DE = 0 reads DR6",              LONG64, MOV_DR4, completes(regs={"rax": 0xFFFF_0FF1}), sets=(DR6,)),
+    row("trap.db.dr4_alias.long64",                "MOV from DR4 with DE = 0 reads DR6",              LONG64, MOV_DR4, completes(regs={"rax": 0xFFFF_0FF1}), sets=(DR6,), priority=2),
     row("trap.ud.feat.dr4_de_again.long64",        "MOV from DR4 after DE was cleared reads DR6",     LONG64, MOV_DR4, completes(regs={"rax": 0xFFFF_0FF1}), sets=(DR6, cr4(on=DE), OFF)),
 )
 # fmt: on

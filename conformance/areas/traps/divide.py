@@ -29,12 +29,12 @@ LONG64, PROT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.REAL16
 
 # fmt: off
 CASES = (
-    row("trap.de.div_zero.real16",   "DIV by 0 raises #DE in real mode",               REAL16, DIV32_REAL,     regs=BY_ZERO),
+    row("trap.de.div_zero.real16",   "DIV by 0 raises #DE in real mode",               REAL16, DIV32_REAL,     regs=BY_ZERO, proves=("unrestricted_guest",)),
     row("trap.de.div_zero.prot32",   "DIV by 0 raises #DE in protected mode",          PROT32, DIV32,          regs=BY_ZERO),
-    row("trap.de.div_zero.long64",   "DIV by 0 raises #DE in 64-bit mode",             LONG64, DIV32,          regs=BY_ZERO),
-    row("trap.de.div_zero.ring3",    "DIV by 0 raises #DE at CPL 3",                   LONG64, DIV32,          regs=BY_ZERO, ring=3),
-    row("trap.de.div_over32.long64", "DIV raises #DE where the quotient is too large", LONG64, DIV32,          regs=TOO_LARGE),
-    row("trap.de.idiv_min32.long64", "IDIV of the smallest number by -1 raises #DE",   LONG64, IDIV32,         regs=MOST_NEGATIVE),
-    row("trap.de.prefix_rip.long64", "The saved RIP is that of the first prefix",      LONG64, DIV64_PREFIXED, regs=BY_ZERO),
+    row("trap.de.div_zero.long64",   "DIV by 0 raises #DE in 64-bit mode",             LONG64, DIV32,          regs=BY_ZERO, proves=("kvm", "vmx", "svm")),
+    row("trap.de.div_zero.ring3",    "DIV by 0 raises #DE at CPL 3",                   LONG64, DIV32,          regs=BY_ZERO, ring=3, proves=("kvm", "vmx", "svm")),
+    row("trap.de.div_over32.long64", "DIV raises #DE where the quotient is too large", LONG64, DIV32,          regs=TOO_LARGE, priority=2),
+    row("trap.de.idiv_min32.long64", "IDIV of the smallest number by -1 raises #DE",   LONG64, IDIV32,         regs=MOST_NEGATIVE, priority=2),
+    row("trap.de.prefix_rip.long64", "The saved RIP is that of the first prefix",      LONG64, DIV64_PREFIXED, regs=BY_ZERO, priority=3),
 )
 # fmt: on

@@ -28,13 +28,14 @@ LIDT64 = Insn("0f 01 1b", "lidt [rbx]")
 LIDT32 = Insn("0f 01 1b", "lidt [ebx]")
 MOV_DS = Insn("8e d8", "mov ds, eax")
 
-DOUBLE = Expect(vector=Vector.DF, error_code=0, at=None, keeps=False, frame=At("ist1_top", -40), handler_ss=0x10)
+DOUBLE = Expect(vector=Vector.DF, error_code=0, at=None, keeps=False, frame=At("ist1_top", -40))
 WRITE = int(PageFaultErrorCode.w.mask)
 
 WINDOW = 1 << 39  # long64 maps nothing there
 NON_CANONICAL = {"rbx": 1 << 63}
 UNMAPPED = {"rbx": WINDOW}
-NO_IDT = {"rbx": At("kernel_data")}  # kernel_data is zero: limit 0
+AT_DATA = {"rbx": At("kernel_data")}
+NO_IDT = (mem64(At("kernel_data"), 0), mem64(At("kernel_data", 8), 0))  # limit 0
 
 
 def absent(vector: int, size: int = 16) -> Set:
@@ -56,14 +57,14 @@ LONG64, PROT32 = Mode.LONG64, Mode.PROT32
 
 # fmt: off
 CASES = (
-    row("trap.df.de_then_np.long64",    "#NP upon #DE: #DF",                    LONG64, DIV,  DOUBLE, regs={"rbx": 0},    sets=(absent(0),)),
+    row("trap.df.de_then_np.long64",    "#NP upon #DE: #DF",                    LONG64, DIV,  DOUBLE, regs={"rbx": 0},    sets=(absent(0),), priority=2),
     row("trap.df.gp_then_np.long64",    "#NP upon #GP: #DF",                    LONG64, LOAD, DOUBLE, regs=NON_CANONICAL, sets=(absent(13),)),
-    row("trap.df.gp_then_pf.long64",    "#PF upon #GP: no #DF, but #PF",        LONG64, LOAD, faults(Vector.PF, WRITE, flags_set=0, cr2=WINDOW + 0x1FF8), regs=NON_CANONICAL, sets=no_stack(13)),
-    row("trap.df.pf_then_np.long64",    "#NP upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=(absent(14),)),
+    row("trap.df.gp_then_pf.long64",    "#PF upon #GP: no #DF, but #PF",        LONG64, LOAD, faults(Vector.PF, WRITE, flags_set=0, cr2=WINDOW + 0x1FF8), regs=NON_CANONICAL, sets=no_stack(13), priority=2),
+    row("trap.df.pf_then_np.long64",    "#NP upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=(absent(14),), priority=2),
     row("trap.df.pf_then_gp.long64",    "#GP upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=(no_type(14),)),
     row("trap.df.pf_then_pf.long64",    "#PF upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=no_stack(14)),
-    row("trap.triple.idt_limit0.long64", "No IDT at all: shutdown",             LONG64, (LIDT64, INT3), stops("shutdown"), regs=NO_IDT),
-    row("trap.triple.idt_limit0.prot32", "No IDT at all: shutdown",             PROT32, (LIDT32, INT3), stops("shutdown"), regs=NO_IDT),
+    row("trap.triple.idt_limit0.long64", "No IDT at all: shutdown",             LONG64, (LIDT64, INT3), stops("shutdown"), regs=AT_DATA, sets=NO_IDT),
+    row("trap.triple.idt_limit0.prot32", "No IDT at all: shutdown",             PROT32, (LIDT32, INT3), stops("shutdown"), regs=AT_DATA, sets=NO_IDT),
     row("trap.triple.df_gate_np.long64", "#NP upon #DF: shutdown",              LONG64, LOAD,   stops("shutdown"), regs=NON_CANONICAL,   sets=(absent(13), absent(8))),
     row("trap.triple.df_gate_np.prot32", "#NP upon #DF: shutdown",              PROT32, MOV_DS, stops("shutdown"), regs={"rax": 0x1234}, sets=(absent(13, 8), absent(8, 8))),
     row("trap.triple.pf_stack_df_stack.long64", "No stack for #PF, nor for #DF: shutdown", LONG64, LOAD, stops("shutdown"), regs=UNMAPPED, sets=(*no_stack(14), mem8(At("idt", 16 * 8 + 4), 2))),

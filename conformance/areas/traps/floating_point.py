@@ -32,6 +32,7 @@ SSE, SSE_XM = Cr4.osfxsr.mask, Cr4.osfxsr.mask | Cr4.osxmmexcpt.mask
 
 # x87: 1 / 0 with the zero-divide error unmasked (FCW bit 2), then an instruction that waits for nothing, then FWAIT.
 X87_DIVIDES = (
+    Insn("db e3", "fninit"),
     Insn("d9 2b", "fldcw word ptr [rbx]"),
     FLD1,
     Insn("d9 ee", "fldz"),
@@ -61,21 +62,21 @@ LONG64, PROT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.REAL16
 
 # fmt: off
 CASES = (
-    row("trap.nm.fpu_ts.real16",        "x87 with TS = 1 raises #NM in real mode",      REAL16, FLD1,        sets=(cr0(on=TS),)),
-    row("trap.nm.fpu_ts.prot32",        "x87 with TS = 1 raises #NM in protected mode", PROT32, FLD1,        sets=(cr0(on=TS),)),
+    row("trap.nm.fpu_ts.real16",        "x87 with TS = 1 raises #NM in real mode",      REAL16, FLD1,        sets=(cr0(on=TS),), priority=2),
+    row("trap.nm.fpu_ts.prot32",        "x87 with TS = 1 raises #NM in protected mode", PROT32, FLD1,        sets=(cr0(on=TS),), priority=2),
     row("trap.nm.fpu_ts.long64",        "x87 with TS = 1 raises #NM in 64-bit mode",    LONG64, FLD1,        sets=(cr0(on=TS),)),
-    row("trap.nm.fpu_ts.ring3",         "x87 with TS = 1 raises #NM at CPL 3",          LONG64, FLD1,        sets=(cr0(on=TS),), ring=3),
+    row("trap.nm.fpu_ts.ring3",         "x87 with TS = 1 raises #NM at CPL 3",          LONG64, FLD1,        sets=(cr0(on=TS),), ring=3, priority=2),
     row("trap.nm.fpu_ts0.long64",       "x87 with TS = EM = 0 runs",                    LONG64, FLD1,        completes()),
-    row("trap.nm.clts_retry.long64",    "x87 runs after CLTS",                          LONG64, (CLTS, FLD1), completes(), sets=(cr0(on=TS),)),
+    row("trap.nm.clts_retry.long64",    "x87 runs after CLTS",                          LONG64, (CLTS, FLD1), completes(), sets=(cr0(on=TS),), priority=2),
     row("trap.nm.fpu_em.long64",        "x87 with EM = 1 raises #NM",                   LONG64, FLD1,        sets=(cr0(on=EM),)),
     row("trap.nm.sse_ts.long64",        "SSE with TS = 1 raises #NM",                   LONG64, MOVAPS,      sets=(cr4(on=SSE), cr0(on=TS))),
-    row("trap.ud.feat.sse_em1.long64",  "SSE with EM = 1 raises #UD",                   LONG64, MOVAPS,      faults(Vector.UD), sets=(cr4(on=SSE), cr0(on=EM))),
-    row("trap.nm.wait_ts_mp1.long64",   "FWAIT with TS = MP = 1 raises #NM",            LONG64, FWAIT,       sets=(cr0(on=TS | MP),)),
-    row("trap.nm.wait_ts_mp0.long64",   "FWAIT with TS = 1, MP = 0 does not",           LONG64, FWAIT,       completes(), sets=(cr0(on=TS),)),
+    row("trap.ud.feat.sse_em1.long64",  "SSE with EM = 1 raises #UD",                   LONG64, MOVAPS,      faults(Vector.UD), sets=(cr4(on=SSE), cr0(on=EM)), priority=2),
+    row("trap.nm.wait_ts_mp1.long64",   "FWAIT with TS = MP = 1 raises #NM",            LONG64, FWAIT,       sets=(cr0(on=TS | MP),), priority=2),
+    row("trap.nm.wait_ts_mp0.long64",   "FWAIT with TS = 1, MP = 0 does not",           LONG64, FWAIT,       completes(), sets=(cr0(on=TS),), priority=2),
     row("trap.mf.next_waiting.long64",  "An x87 error is reported by the next FWAIT",   LONG64, X87_DIVIDES, faults(Vector.MF), regs=AT_DATA, sets=data(FCW_ZERO_DIVIDE)),
-    row("trap.mf.masked.long64",        "A masked x87 error is not reported",           LONG64, X87_DIVIDES, completes(), regs=AT_DATA, sets=data(FCW_NONE)),
+    row("trap.mf.masked.long64",        "A masked x87 error is not reported",           LONG64, X87_DIVIDES, completes(), regs=AT_DATA, sets=data(FCW_NONE), priority=2),
     row("trap.xm.dze.long64",           "An SSE error raises #XM at once",              LONG64, SSE_DIVIDES, faults(Vector.XM), regs=AT_DATA, sets=(cr4(on=SSE_XM), *data(ONE | MXCSR_ZERO_DIVIDE))),
-    row("trap.xm.osxmmexcpt0.long64",   "An SSE error with OSXMMEXCPT = 0 raises #UD",  LONG64, SSE_DIVIDES, faults(Vector.UD), regs=AT_DATA, sets=(cr4(on=SSE), *data(ONE | MXCSR_ZERO_DIVIDE))),
-    row("trap.xm.masked.long64",        "A masked SSE error is not reported",           LONG64, SSE_DIVIDES, completes(), regs=AT_DATA, sets=(cr4(on=SSE_XM), *data(ONE | MXCSR_NONE))),
+    row("trap.xm.osxmmexcpt0.long64",   "An SSE error with OSXMMEXCPT = 0 raises #UD",  LONG64, SSE_DIVIDES, faults(Vector.UD), regs=AT_DATA, sets=(cr4(on=SSE), *data(ONE | MXCSR_ZERO_DIVIDE)), priority=2),
+    row("trap.xm.masked.long64",        "A masked SSE error is not reported",           LONG64, SSE_DIVIDES, completes(), regs=AT_DATA, sets=(cr4(on=SSE_XM), *data(ONE | MXCSR_NONE)), priority=2),
 )
 # fmt: on

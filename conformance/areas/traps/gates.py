@@ -11,6 +11,9 @@ selector, without IDT: #GP where it is null, no code segment, or in long mode no
 The saved instruction pointer is that of the instruction that wanted the vector.  RF is not judged there: the manuals do
 not say clearly what delivery that failed leaves of it.
 
+KVM on Intel processors intercepts #DB, and delivers the one of INT1 anew with the instruction already behind it: there
+trap.idt.np_icebp shows the next instruction's address.
+
 On entry TF, NT and RF are cleared; an interrupt gate clears IF also, a trap gate leaves it.  DF and AC stay.
 """
 
@@ -78,35 +81,35 @@ LONG64, PROT32 = Mode.LONG64, Mode.PROT32
 CASES = (
     row("trap.idt.int_np.long64",         "INT n, gate not present: #NP, EXT = 0",       LONG64, INT_80, refused(NP, 0x80 * 8 + IDT), sets=access64(0x80, ABSENT_DPL3)),
     row("trap.idt.int_np.prot32",         "INT n, gate not present: #NP, EXT = 0",       PROT32, INT_80, refused(NP, 0x80 * 8 + IDT), sets=access32(0x80, ABSENT_DPL3)),
-    row("trap.idt.np_int3.long64",        "INT3, gate not present: #NP, EXT = 0",        LONG64, INT3,   refused(NP, 3 * 8 + IDT),    sets=access64(3, ABSENT_DPL3)),
-    row("trap.idt.np_into32.prot32",      "INTO, gate not present: #NP, EXT = 0",        PROT32, INTO,   refused(NP, 4 * 8 + IDT),    sets=access32(4, ABSENT_DPL3), flags=0x802),
-    row("trap.idt.np_icebp.long64",       "INT1, gate not present: #NP, EXT = 1",        LONG64, INT1,   refused(NP, 1 * 8 + IDT + EXT), sets=access64(1, ABSENT)),
-    row("trap.idt.ext_np.long64",         "#UD, gate not present: #NP, EXT = 1",         LONG64, UD2,    refused(NP, 6 * 8 + IDT + EXT), sets=access64(6, ABSENT)),
-    row("trap.idt.ext_np.prot32",         "#UD, gate not present: #NP, EXT = 1",         PROT32, UD2,    refused(NP, 6 * 8 + IDT + EXT), sets=access32(6, ABSENT)),
+    row("trap.idt.np_int3.long64",        "INT3, gate not present: #NP, EXT = 0",        LONG64, INT3,   refused(NP, 3 * 8 + IDT),    sets=access64(3, ABSENT_DPL3), priority=2),
+    row("trap.idt.np_into32.prot32",      "INTO, gate not present: #NP, EXT = 0",        PROT32, INTO,   refused(NP, 4 * 8 + IDT),    sets=access32(4, ABSENT_DPL3), flags=0x802, priority=2),
+    row("trap.idt.np_icebp.long64",       "INT1, gate not present: #NP, EXT = 1",        LONG64, INT1,   refused(NP, 1 * 8 + IDT + EXT), sets=access64(1, ABSENT), priority=2),
+    row("trap.idt.ext_np.long64",         "#UD, gate not present: #NP, EXT = 1",         LONG64, UD2,    refused(NP, 6 * 8 + IDT + EXT), sets=access64(6, ABSENT), priority=2),
+    row("trap.idt.ext_np.prot32",         "#UD, gate not present: #NP, EXT = 1",         PROT32, UD2,    refused(NP, 6 * 8 + IDT + EXT), sets=access32(6, ABSENT), priority=2),
     row("trap.idt.int_dpl.long64",        "INT n at CPL 3, gate DPL 0: #GP",             LONG64, INT_80, refused(GP, 0x80 * 8 + IDT, cs=0x33), sets=access64(0x80, DPL0), ring=3),
     row("trap.idt.int_dpl.prot32",        "INT n at CPL 3, gate DPL 0: #GP",             PROT32, INT_80, refused(GP, 0x80 * 8 + IDT, cs=0x23), sets=access32(0x80, DPL0), ring=3),
     row("trap.idt.dpl_int3.long64.ring3", "INT3 at CPL 3, gate DPL 0: #GP",              LONG64, INT3,   refused(GP, 3 * 8 + IDT, cs=0x33),    sets=access64(3, DPL0), ring=3),
-    row("trap.idt.dpl_icebp.long64.ring3", "INT1 at CPL 3 does not look at the DPL",     LONG64, INT1,   traps(Vector.DB, cs=0x33), ring=3),
-    row("trap.idt.int_type.long64",       "INT n, gate of type 0: #GP",                  LONG64, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access64(0x80, TYPE_0)),
-    row("trap.idt.int_type16.long64",     "INT n, 16-bit gate in long mode: #GP",        LONG64, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access64(0x80, INTERRUPT16)),
-    row("trap.idt.int_task.long64",       "INT n, task gate in long mode: #GP",          LONG64, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access64(0x80, TASK_GATE)),
-    row("trap.idt.int_type_call.long64",  "INT n, call gate: #GP",                       LONG64, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access64(0x80, CALL_GATE)),
-    row("trap.idt.int_type_call.prot32",  "INT n, call gate: #GP",                       PROT32, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access32(0x80, CALL_GATE)),
-    row("trap.idt.int_limit.long64",      "INT n beyond the IDT: #GP",                   LONG64, (LIDT, INT_80),   refused(GP, 0x80 * 8 + IDT), regs=AT_DATA, sets=SHORT64),
-    row("trap.idt.int_limit.prot32",      "INT n beyond the IDT: #GP",                   PROT32, (LIDT32, INT_80), refused(GP, 0x80 * 8 + IDT), regs=AT_DATA, sets=SHORT32),
-    row("trap.idt.int_cs_null.long64",    "INT n, gate with a null selector: #GP(0)",    LONG64, INT_80, refused(GP, 0),    sets=to_segment(0)),
-    row("trap.idt.int_cs_data.long64",    "INT n, gate to a data segment: #GP(sel)",     LONG64, INT_80, refused(GP, 0x10), sets=to_segment(0x10)),
-    row("trap.idt.int_cs32.long64",       "INT n, gate to a 32-bit segment: #GP(sel)",   LONG64, INT_80, refused(GP, 0x18), sets=to_segment(0x18)),
-    row("trap.idt.int_cs_ld.long64",      "INT n, gate to a segment with L = D = 1: #GP(sel)", LONG64, INT_80, refused(GP, 0x48), sets=to_segment(0x48, CODE64_AND_32)),
-    row("trap.idt.int_cs_np.long64",      "INT n, code segment not present: #NP(sel)",   LONG64, INT_80, refused(NP, 0x48), sets=to_segment(0x48, CODE64_ABSENT)),
+    row("trap.idt.dpl_icebp.long64.ring3", "INT1 at CPL 3 does not look at the DPL",     LONG64, INT1,   traps(Vector.DB, cs=0x33), ring=3, priority=2),
+    row("trap.idt.int_type.long64",       "INT n, gate of type 0: #GP",                  LONG64, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access64(0x80, TYPE_0), priority=2),
+    row("trap.idt.int_type16.long64",     "INT n, 16-bit gate in long mode: #GP",        LONG64, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access64(0x80, INTERRUPT16), priority=2),
+    row("trap.idt.int_task.long64",       "INT n, task gate in long mode: #GP",          LONG64, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access64(0x80, TASK_GATE), priority=2),
+    row("trap.idt.int_type_call.long64",  "INT n, call gate: #GP",                       LONG64, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access64(0x80, CALL_GATE), priority=2),
+    row("trap.idt.int_type_call.prot32",  "INT n, call gate: #GP",                       PROT32, INT_80, refused(GP, 0x80 * 8 + IDT), sets=access32(0x80, CALL_GATE), priority=2),
+    row("trap.idt.int_limit.long64",      "INT n beyond the IDT: #GP",                   LONG64, (LIDT, INT_80),   refused(GP, 0x80 * 8 + IDT), regs=AT_DATA, sets=SHORT64, priority=2),
+    row("trap.idt.int_limit.prot32",      "INT n beyond the IDT: #GP",                   PROT32, (LIDT32, INT_80), refused(GP, 0x80 * 8 + IDT), regs=AT_DATA, sets=SHORT32, priority=2),
+    row("trap.idt.int_cs_null.long64",    "INT n, gate with a null selector: #GP(0)",    LONG64, INT_80, refused(GP, 0),    sets=to_segment(0), priority=2),
+    row("trap.idt.int_cs_data.long64",    "INT n, gate to a data segment: #GP(sel)",     LONG64, INT_80, refused(GP, 0x10), sets=to_segment(0x10), priority=2),
+    row("trap.idt.int_cs32.long64",       "INT n, gate to a 32-bit segment: #GP(sel)",   LONG64, INT_80, refused(GP, 0x18), sets=to_segment(0x18), priority=2),
+    row("trap.idt.int_cs_ld.long64",      "INT n, gate to a segment with L = D = 1: #GP(sel)", LONG64, INT_80, refused(GP, 0x48), sets=to_segment(0x48, CODE64_AND_32), priority=2),
+    row("trap.idt.int_cs_np.long64",      "INT n, code segment not present: #NP(sel)",   LONG64, INT_80, refused(NP, 0x48), sets=to_segment(0x48, CODE64_ABSENT), priority=2),
 
     row("trap.gate.intgate.long64",       "An interrupt gate clears IF",                 LONG64, INT_80, traps(0x80, flags_set=IF, handler_flags_clear=IF), flags=2 | IF),
     row("trap.gate.intgate.prot32",       "An interrupt gate clears IF",                 PROT32, INT_80, traps(0x80, flags_set=IF, handler_flags_clear=IF), flags=2 | IF),
     row("trap.gate.trapgate.long64",      "A trap gate leaves IF set",                   LONG64, INT_80, traps(0x80, flags_set=IF, handler_flags_set=IF), flags=2 | IF, sets=access64(0x80, PRESENT_DPL3_TRAP)),
     row("trap.gate.trapgate.prot32",      "A trap gate leaves IF set",                   PROT32, INT_80, traps(0x80, flags_set=IF, handler_flags_set=IF), flags=2 | IF, sets=access32(0x80, PRESENT_DPL3_TRAP)),
-    row("trap.gate.flag_tf.long64",       "A gate clears TF and saves it set",           LONG64, INT_80, traps(0x80, flags_set=TF, handler_flags_clear=TF), flags=2 | TF),
-    row("trap.gate.flag_nt.long64",       "A gate clears NT and saves it set",           LONG64, INT_80, traps(0x80, flags_set=NT, handler_flags_clear=NT), flags=2 | NT),
-    row("trap.gate.flag_ac.long64",       "A gate leaves AC set",                        LONG64, INT_80, traps(0x80, flags_set=AC, handler_flags_set=AC), flags=2 | AC),
-    row("trap.gate.flag_df.long64",       "A gate leaves DF set",                        LONG64, INT_80, traps(0x80, flags_set=DF, handler_flags_set=DF), flags=2 | DF),
+    row("trap.gate.flag_tf.long64",       "A gate clears TF and saves it set",           LONG64, INT_80, traps(0x80, flags_set=TF, handler_flags_clear=TF), flags=2 | TF, priority=2),
+    row("trap.gate.flag_nt.long64",       "A gate clears NT and saves it set",           LONG64, INT_80, traps(0x80, flags_set=NT, handler_flags_clear=NT), flags=2 | NT, priority=2),
+    row("trap.gate.flag_ac.long64",       "A gate leaves AC set",                        LONG64, INT_80, traps(0x80, flags_set=AC, handler_flags_set=AC), flags=2 | AC, priority=2),
+    row("trap.gate.flag_df.long64",       "A gate leaves DF set",                        LONG64, INT_80, traps(0x80, flags_set=DF, handler_flags_set=DF), flags=2 | DF, priority=2),
 )
 # fmt: on

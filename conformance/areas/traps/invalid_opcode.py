@@ -9,7 +9,7 @@ An instruction is at most 15 bytes long; a longer one raises #GP(0), also where 
 Hypervisors meet these encodings in their instruction emulators, which decode what the processor would have refused.
 """
 
-from virtproof.conformance.case import At, Insn, completes, family, faults
+from virtproof.conformance.case import At, Insn, completes, family, faults, mem64
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, sdm
 from virtproof.spec.x86.exception import Vector
@@ -38,23 +38,23 @@ LONG64, PROT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.REAL16
 
 # fmt: off
 CASES = (
-    row("trap.ud.ud2.real16",             "UD2 raises #UD in real mode",                REAL16, UD2, faults(Vector.UD, frame=At("kernel_stack_top", -6))),
-    row("trap.ud.ud2.prot32",             "UD2 raises #UD in protected mode",           PROT32, UD2),
+    row("trap.ud.ud2.real16",             "UD2 raises #UD in real mode",                REAL16, UD2, faults(Vector.UD, frame=At("kernel_stack_top", -6)), priority=2),
+    row("trap.ud.ud2.prot32",             "UD2 raises #UD in protected mode",           PROT32, UD2, priority=2),
     row("trap.ud.ud2.pae32",              "UD2 raises #UD with PAE paging",         Mode.PAE32, UD2),
     row("trap.ud.ud2.long64",             "UD2 raises #UD in 64-bit mode",              LONG64, UD2),
     row("trap.ud.ud2.ring3",              "UD2 raises #UD at CPL 3",                    LONG64, UD2, faults(Vector.UD, cs=0x33, frame=At("rsp0_top", -40)), ring=3),
-    row("trap.ud.ud1.long64",             "UD1 raises #UD",                             LONG64, UD1),
-    row("trap.ud.lock_reg.long64",        "LOCK ADD to a register raises #UD",          LONG64, LOCK_REG),
-    row("trap.ud.lock_nop.long64",        "LOCK NOP raises #UD",                        LONG64, LOCK_NOP),
-    row("trap.ud.lock_mov.long64",        "LOCK MOV raises #UD and stores nothing",     LONG64, LOCK_MOV, faults(Vector.UD, memory={At("kernel_data"): 0}), regs=IN_MEMORY),
-    row("trap.ud.mov_cs.long64",          "MOV to CS raises #UD",                       LONG64, MOV_CS),
-    row("trap.ud.mov_cr1.long64",         "MOV from CR1 raises #UD",                    LONG64, MOV_CR1),
-    row("trap.ud.lea_reg.long64",         "LEA of a register raises #UD",               LONG64, LEA_REG),
-    row("trap.ud.inv64.push_es.long64",   "PUSH ES raises #UD in 64-bit mode",          LONG64, Insn("06", "(bad)")),
-    row("trap.ud.inv64.daa.long64",       "DAA raises #UD in 64-bit mode",              LONG64, Insn("27", "(bad)")),
-    row("trap.ud.inv64.pusha.long64",     "PUSHA raises #UD in 64-bit mode",            LONG64, Insn("60", "(bad)")),
-    row("trap.soft.into.long64",          "INTO raises #UD in 64-bit mode, OF = 1",     LONG64, Insn("ce", "(bad)"), flags=0x802),
-    row("trap.ok.len15.long64",           "An instruction of 15 bytes runs",            LONG64, LEN15, completes()),
-    row("trap.gp.len16.long64",           "An instruction of 16 bytes raises #GP(0)",   LONG64, LEN16, faults(Vector.GP, 0)),
+    row("trap.ud.ud1.long64",             "UD1 raises #UD",                             LONG64, UD1, priority=2),
+    row("trap.ud.lock_reg.long64",        "LOCK ADD to a register raises #UD",          LONG64, LOCK_REG, priority=2),
+    row("trap.ud.lock_nop.long64",        "LOCK NOP raises #UD",                        LONG64, LOCK_NOP, priority=2),
+    row("trap.ud.lock_mov.long64",        "LOCK MOV raises #UD and stores nothing",     LONG64, LOCK_MOV, faults(Vector.UD, memory={At("kernel_data"): 7}), regs=IN_MEMORY, sets=(mem64(At("kernel_data"), 7),), priority=2),
+    row("trap.ud.mov_cs.long64",          "MOV to CS raises #UD",                       LONG64, MOV_CS, priority=2),
+    row("trap.ud.mov_cr1.long64",         "MOV from CR1 raises #UD",                    LONG64, MOV_CR1, priority=2),
+    row("trap.ud.lea_reg.long64",         "LEA of a register raises #UD",               LONG64, LEA_REG, priority=2),
+    row("trap.ud.inv64.push_es.long64",   "PUSH ES raises #UD in 64-bit mode",          LONG64, Insn("06", "(bad)"), priority=2),
+    row("trap.ud.inv64.daa.long64",       "DAA raises #UD in 64-bit mode",              LONG64, Insn("27", "(bad)"), priority=2),
+    row("trap.ud.inv64.pusha.long64",     "PUSHA raises #UD in 64-bit mode",            LONG64, Insn("60", "(bad)"), priority=2),
+    row("trap.soft.into.long64",          "INTO raises #UD in 64-bit mode, OF = 1",     LONG64, Insn("ce", "(bad)"), flags=0x802, priority=2),
+    row("trap.ok.len15.long64",           "An instruction of 15 bytes runs",            LONG64, LEN15, completes(), priority=3),
+    row("trap.gp.len16.long64",           "An instruction of 16 bytes raises #GP(0)",   LONG64, LEN16, faults(Vector.GP, 0), priority=2),
 )
 # fmt: on

@@ -38,10 +38,10 @@ REAL16 = Mode.REAL16
 
 # fmt: off
 CASES = (
-    row("trap.real.gp_limit.real16",    "A word at DS:0xFFFF raises #GP",        REAL16, LOAD_DS, faults(Vector.GP, frame=FRAME)),
-    row("trap.real.gp_limit_ss.real16", "A word at SS:0xFFFF raises #SS",        REAL16, LOAD_SS, faults(Vector.SS, frame=FRAME)),
-    row("trap.real.ivt_limit.real16",   "A vector beyond the limit raises #GP",  REAL16, (LIDT, INT_20), faults(Vector.GP, frame=FRAME), regs=TABLE, sets=vectors(16)),
-    row("trap.real.idt_limit_df.real16", "... #DF where 13 is beyond it too",    REAL16, (LIDT, INT_20), Expect(vector=Vector.DF, at=None, frame=FRAME), regs=TABLE, sets=vectors(10)),
-    row("trap.real.idt_zero.real16",    "... shutdown where 8 is as well",       REAL16, (LIDT, INT_20), stops("shutdown"), regs=TABLE, sets=vectors(0)),
+    row("trap.real.gp_limit.real16",    "A word at DS:0xFFFF raises #GP",        REAL16, LOAD_DS, faults(Vector.GP, frame=FRAME), priority=2),
+    row("trap.real.gp_limit_ss.real16", "A word at SS:0xFFFF raises #SS",        REAL16, LOAD_SS, faults(Vector.SS, frame=FRAME), priority=3),
+    row("trap.real.ivt_limit.real16",   "A vector beyond the limit raises #GP",  REAL16, (LIDT, INT_20), faults(Vector.GP, frame=FRAME), regs=TABLE, sets=vectors(16), priority=2),
+    row("trap.real.idt_limit_df.real16", "... #DF where 13 is beyond it too",    REAL16, (LIDT, INT_20), Expect(vector=Vector.DF, at=None, frame=FRAME), regs=TABLE, sets=vectors(10), priority=3),
+    row("trap.real.idt_zero.real16",    "... shutdown where 8 is as well",       REAL16, (LIDT, INT_20), stops("shutdown"), regs=TABLE, sets=vectors(0), priority=2),
 )
 # fmt: on

@@ -56,7 +56,7 @@ CASES = (
     row("trap.stack.ist.long64",         "IST picks the stack without a change of level",  LONG64, INT_80, traps(0x80, frame=IST1 + -40, cs=0x08, ss=0x10, rsp=KERNEL), sets=(USE_IST1,)),
     row("trap.stack.ist_ring3.long64",   "IST picks the stack from ring 3 too, SS null",   LONG64, INT_80, traps(0x80, frame=IST1 + -40, cs=0x33, ss=0x2B, rsp=USER, handler_ss=0), ring=3, sets=(USE_IST1,)),
     row("trap.stack.ist_align.long64",   "Delivery aligns IST as well",                    LONG64, INT_80, traps(0x80, frame=IST1 + -56), sets=(USE_IST1, ODD_IST1)),
-    row("trap.stack.ist_ec.long64",      "With IST an error code lies below the frame",    LONG64, MOV_DS, faults(Vector.GP, BEYOND_GDT, frame=IST1 + -40, memory={IST1 + -48: BEYOND_GDT}), regs={"rax": BEYOND_GDT}, sets=(GP_ON_IST1,)),
+    row("trap.stack.ist_ec.long64",      "With IST an error code lies below the frame",    LONG64, MOV_DS, faults(Vector.GP, BEYOND_GDT, frame=IST1 + -40, memory={IST1 + -48: BEYOND_GDT}), regs={"rax": BEYOND_GDT}, sets=(GP_ON_IST1,), priority=2),
     row("trap.stack.push_order.long64",  "The frame: SS, RSP, RFLAGS, CS, RIP, error code", LONG64, MOV_DS, faults(Vector.GP, BEYOND_GDT, memory=FRAME), regs={"rax": BEYOND_GDT}, ring=3),
     row("trap.stack.stack_pf.long64",    "An absent stack page raises #PF, RSP is kept",   LONG64, INT_80, faults(Vector.PF, WRITE, flags_set=0, cr2=WINDOW + 0xFF8, frame=IST1 + -40, rsp=WINDOW + 0x1000), regs={"rsp": WINDOW + 0x1000}, sets=(PF_ON_IST1,)),
     row("trap.stack.same.prot32",        "The same level saves 12 bytes",                  PROT32, INT_80, traps(0x80, frame=KERNEL + -12, handler_ss=0x10)),

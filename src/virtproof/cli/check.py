@@ -41,8 +41,8 @@ def command(
     """Probe this host, run the guests, judge, and write the reports.
 
     IDS limit the guests to cases or to everything below a name; what a profile requires and was not run is
-    unknown.  Nothing on the host is changed.  As root more can be told.  Without /dev/kvm no guest is run, and the
-    verdict says what was not proven.
+    unknown.  Nothing on the host is changed.  Root learns more: MSRs are closed to others.  Without /dev/kvm no
+    guest is run, and the verdict says what was not proven.
 
     \b
     Examples:

@@ -41,13 +41,13 @@ def require_kvm() -> None:
 
 
 def why_no_kvm() -> str:
-    """Return why no guest can be run and what to do about it, or an empty string."""
+    """Return, in a sentence or two, why no guest can be run and what to do about it; empty where they can."""
     from virtproof.kvm import KvmUnavailable
 
     try:
         require_kvm()
     except KvmUnavailable as fault:
-        return str(fault)
+        return f"{fault.tried}: {fault.saw}. To do: {fault.remedy}."
     return ""
 
 

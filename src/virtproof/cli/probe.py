@@ -33,7 +33,7 @@ def command(snapshot: str | None, as_json: bool) -> None:
       virtproof probe --snapshot host17.json
     """
     from virtproof.probes.ask import ask, fact_answers
-    from virtproof.probes.claims import claims
+    from virtproof.probes.claims.catalogue import claims
     from virtproof.probes.collect import collect
 
     answers = ask(inputs.recorded(snapshot).snapshot if snapshot else collect())
@@ -47,7 +47,7 @@ def command(snapshot: str | None, as_json: bool) -> None:
         }
         click.echo(json.dumps(document, indent=1))
         return
-    for line in table(("fact", "value", "meaning"), ((f.id, words(f), f.meaning) for f in facts)):
+    for line in table(("fact", "meaning", "value"), ((f.id, f.meaning, words(f)) for f in facts)):
         click.echo(line)
     say()
     header = ("claim", "silicon", "firmware", "kernel", "functional", "what stands in the way")

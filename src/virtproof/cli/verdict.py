@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -15,6 +15,11 @@ from virtproof.results import CaseResult, Evidence, Outcome, Run, Verdict
 if TYPE_CHECKING:
     from virtproof.probes.profile import Profile, Waiver
     from virtproof.probes.snapshot import Snapshot
+
+
+# run.json of a fleet's hosts is read by the thousand, so it stays under 200 KiB: evidence.json.gz has the rest.
+FAILING_LISTED = 200
+REASON_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ def make_run(
         proves={case.id: case.proves for case in all_cases()},
         discriminating=frozenset(case.id for case in all_cases() if case.discriminates),
     )
+    failing = [r for r in results if r.verdict in {Verdict.FAIL, Verdict.CRASH, Verdict.ERROR}]
     judgement = judge(snapshot, results, profile, waivers, today=started.at.date(), proofs=proofs)
     run = Run(
         version=__version__,
@@ -65,7 +71,13 @@ def make_run(
         findings=judgement.findings,
         claims=judgement.claims,
         counts=count(results),
-        failing=tuple(r for r in results if r.verdict in {Verdict.FAIL, Verdict.CRASH, Verdict.ERROR}),
+        failing=tuple(map(brief, failing[:FAILING_LISTED])),
         not_proven=(*not_proven, *judgement.not_proven),
     )
     return run, Evidence(snapshot=snapshot, facts=fact_answers(ask(snapshot)), cases=tuple(results))
+
+
+def brief(result: CaseResult) -> CaseResult:
+    """Return a failing case as run.json lists it: what was wrong, without the evidence."""
+    reason = result.reason if len(result.reason) <= REASON_LENGTH else f"{result.reason[:REASON_LENGTH]}..."
+    return replace(result, reason=reason, checks=tuple(c for c in result.checks if not c.ok), evidence=())

@@ -1,0 +1,1 @@
+"""Memory-mapped I/O: accesses to guest-physical addresses that no memory slot backs."""

@@ -1,0 +1,1 @@
+"""Address translation by the guest's own page tables."""

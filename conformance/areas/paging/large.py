@@ -1,0 +1,109 @@
+"""Large pages: a PDE with PS = 1 maps 2 MiB, a PDPTE with PS = 1 maps 1 GiB (where CPUID says so).
+
+Rights, error codes and CR2 are as for 4 KiB pages.  All address bits below the page's size are offset; the bits of the
+entry that would hold them, from 13 up (12 is PAT), are reserved.  In the rows about rights the page begins at physical
+address 0, so that it shows the image.
+"""
+
+from __future__ import annotations
+
+from virtproof.conformance.case import Insn, Ram, Value, completes, family, faults, mem64
+from virtproof.conformance.window import (
+    BASE,
+    FETCH,
+    FRAME,
+    NEW,
+    READ,
+    TOUCH,
+    WINDOW,
+    WRITE,
+    granted,
+    maps,
+    page,
+    page_1g,
+    page_2m,
+    pde,
+    pdpte,
+    refused,
+)
+from virtproof.guest_payloads.trampoline import Mode
+from virtproof.spec.cite import apm, sdm
+from virtproof.spec.x86.exception import Vector
+
+row = family(
+    "paging",
+    sdm("3A", "Paging, '4-Level Paging and 5-Level Paging' and 'PAE Paging'"),
+    apm(2, "Page Translation and Protection, '2-Mbyte Page Translation' and '1-Gbyte Page Translation'"),
+    **TOUCH,
+)
+
+LONG64, PAE32, PROT32 = Mode.LONG64, Mode.PAE32, Mode.PROT32
+MIB2, GIB = 1 << 21, 1 << 30
+VA = FRAME + (WINDOW + 0x128)  # where a page at 0 shows CELL
+IMAGE: dict[str, Value] = {"rax": NEW, "rbx": VA}
+
+# fmt: off
+READ_3_CELLS   = (Insn("48 8b 03", "mov rax, qword ptr [rbx]"), Insn("48 8b 0e", "mov rcx, qword ptr [rsi]"), Insn("48 8b 17", "mov rdx, qword ptr [rdi]"))
+READ_3_CELLS32 = (Insn("8b 03", "mov eax, dword ptr [ebx]"), Insn("8b 0e", "mov ecx, dword ptr [esi]"), Insn("8b 17", "mov edx, dword ptr [edi]"))
+READ32, WRITE32, FETCH32 = Insn("8b 03", "mov eax, dword ptr [ebx]"), Insn("89 03", "mov dword ptr [ebx], eax"), Insn("ff d3", "call ebx")
+# fmt: on
+
+FIRST, MIDDLE, LAST = 0x0F1, 0x0F2, 0x0F3
+
+
+def _offsets(mode: Mode, size: int) -> dict[str, int]:
+    """Registers that point into the first, middle and last 4 KiB of the window's first ``size`` bytes."""
+    base = BASE[mode]
+    return {"rbx": base + 0x10, "rsi": base + size // 2 + 0x20, "rdi": base + size - 0x18}
+
+
+def _marks(frame: int, size: int) -> dict[str, object]:
+    """Memory for the same three places of a page at ``frame``."""
+    pages = {
+        frame: frame + 0x10,
+        frame + size // 2: frame + size // 2 + 0x20,
+        frame + size - 0x1000: frame + size - 0x18,
+    }
+    return {
+        "ram": tuple(Ram(at, 0x1000) for at in pages),
+        "fill": dict(zip(pages.values(), (FIRST, MIDDLE, LAST), strict=True)),
+    }
+
+
+ALL_THREE = completes(regs={"rax": FIRST, "rcx": MIDDLE, "rdx": LAST})
+
+# fmt: off
+RIGHTS = (
+    ("ur.u0w1nx0", READ,  3, {"user": False},               0x05, "User read of a page with U=0 faults"),
+    ("uw.u1w0nx0", WRITE, 3, {"user": True, "write": False}, 0x07, "User write to a page with W=0 faults"),
+    ("ux.u1w1nx1", FETCH, 3, {"user": True, "nx": True},     0x15, "User fetch from a page with NX=1 faults"),
+    ("kw.u0w0nx0", WRITE, 0, {"write": False},               0x03, "Supervisor write to a page with W=0 faults"),
+    ("ur.u1w1nx0", READ,  3, {"user": True},                 None, "User read of a page with U=1 succeeds"),
+)
+SIZES = (
+    ("2m", "2 MiB page", pde(),   page_2m, (),           ()),
+    ("1g", "1 GiB page", pdpte(), page_1g, ("page1gb",), ("page1g",)),
+)
+
+CASES = (
+    row("pg.l4.2m.rsvd_low",       "Bit 13 of a PDE that maps 2 MiB is reserved",   LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pde(), page_2m(0, also=1 << 13)),), regs=IMAGE),
+    row("pg.l4.2m.rsvd_bit20", "Bit 20 of a PDE that maps 2 MiB is reserved",   LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pde(), page_2m(0, also=1 << 20)),), regs=IMAGE),
+    row("pg.l4.1g.rsvd_low",       "Bit 13 of a PDPTE that maps 1 GiB is reserved", LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pdpte(), page_1g(0, also=1 << 13)),), regs=IMAGE, requires=("page1gb",)),
+    row("pg.l4.1g.rsvd_bit29", "Bit 29 of a PDPTE that maps 1 GiB is reserved", LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pdpte(), page_1g(0, also=1 << 29)),), regs=IMAGE, requires=("page1gb",)),
+    row("pg.l4.2m.offset",         "A 2 MiB page takes 21 bits of offset",          LONG64, READ_3_CELLS,   ALL_THREE, sets=(mem64(pde(), page_2m(MIB2)),),  regs=_offsets(LONG64, MIB2), **_marks(MIB2, MIB2)),
+    row("pg.l4.1g.offset",         "A 1 GiB page takes 30 bits of offset",          LONG64, READ_3_CELLS,   ALL_THREE, sets=(mem64(pdpte(), page_1g(GIB)),), regs=_offsets(LONG64, GIB),  **_marks(GIB, GIB), requires=("page1gb",), proves=("page1g",)),
+    row("pg.p32.pae2m",            "PAE paging: a 2 MiB page takes 21 bits of offset", PAE32, READ_3_CELLS32, ALL_THREE, sets=(mem64(pde(), page_2m(MIB2)),), regs=_offsets(PAE32, MIB2), **_marks(MIB2, MIB2)),
+    row("pg.misc.real_nopg",       "Without paging a linear address is the physical one", PROT32, READ32, completes(regs={"rax": FIRST}), regs={"rbx": MIB2 + 0x10}, ram=(Ram(MIB2, 0x1000),), fill={MIB2 + 0x10: FIRST}),
+
+    row("pg.pae.user.r.u0w1nx0", "PAE paging: user read of a page with U=0 faults",   PAE32, READ32,  faults(Vector.PF, 0x05, cr2=BASE[PAE32]), ring=3, sets=(maps(page()),),                      regs={"rbx": BASE[PAE32]}, priority=2),
+    row("pg.pae.user.w.u1w0nx0", "PAE paging: user write to a page with W=0 faults",  PAE32, WRITE32, faults(Vector.PF, 0x07, cr2=BASE[PAE32]), ring=3, sets=(maps(page(user=True, write=False)),), regs={"rbx": BASE[PAE32]}, priority=2),
+    row("pg.pae.user.x.u1w1nx1", "PAE paging: user fetch from a page with NX=1 faults", PAE32, FETCH32, faults(Vector.PF, 0x15, cr2=BASE[PAE32], rip=BASE[PAE32], keeps=False), ring=3, sets=(maps(page(user=True, nx=True)),), regs={"rbx": BASE[PAE32]}, requires=("nx",), priority=2),
+
+    *(
+        row(f"pg.l4.{size}.{name}", f"{what}: {title}", LONG64, touch,
+            granted(touch) if code is None else refused(touch, code, ring=ring, va=VA),
+            ring=ring, regs=IMAGE, sets=(mem64(entry, make(0, **rights)),), requires=requires, proves=proves, priority=2)
+        for size, what, entry, make, requires, proves in SIZES for name, touch, ring, rights, code, title in RIGHTS
+    ),
+)
+# fmt: on

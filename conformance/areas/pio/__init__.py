@@ -1,0 +1,1 @@
+"""Port I/O: IN, OUT, INS and OUTS as the monitor sees them."""
