@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +38,8 @@ from virtproof.vmm.machine import Machine
 from virtproof.vmm.registers import Registers
 
 SOURCE = Path(__file__).with_name("baseline.c")
+KERNEL = Path(__file__).with_name("kernel.S")
+KERNEL_STATUS = 1
 PORT, CODE = 0x510, 0x1000
 ONCE, FOREVER = b"\xee\xf4", b"\xee\xeb\xfd"  # out %al, %dx; hlt -- out %al, %dx; jmp to it
 
@@ -113,19 +115,21 @@ def our_exits(engine: KvmEngine, count: int) -> int:
     return taken
 
 
+def compile_(source: Path, program: str, *arguments: str) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise Fault(f"build {source.name}", "no C compiler", "install gcc and linux-libc-dev")
+    built = subprocess.run([compiler, *arguments, "-o", program, source], capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise Fault(f"build {source.name}", built.stderr.strip(), "install linux-libc-dev")
+
+
 @contextmanager
 def baseline() -> Iterator[Callable[[int], int]]:
     """Build and start the C program; yield a function that sends it a number and returns its answer."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise Fault(f"build {SOURCE.name}", "no C compiler", "install gcc and linux-libc-dev")
     with tempfile.TemporaryDirectory() as folder:
         program = f"{folder}/baseline"
-        built = subprocess.run(
-            [compiler, "-O2", "-Wall", "-o", program, SOURCE], capture_output=True, text=True, check=False
-        )
-        if built.returncode:
-            raise Fault(f"build {SOURCE.name}", built.stderr.strip(), "install linux-libc-dev")
+        compile_(SOURCE, program, "-O2", "-Wall")
         with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
             def ask(number: int) -> int:
@@ -202,17 +206,36 @@ def rows_of_a_batch() -> Row:
     return Row(name=name, ours=median(costs) / len(rows) / 1000, limit=200)
 
 
-def command(arguments: list[str], seconds: float) -> Row:
-    """Measure a command of virtproof against an absolute limit."""
-    name = "virtproof " + " ".join(arguments)
+def kernel(seconds: float) -> Row:
+    """Measure ``virtproof guest`` from its start to its exit, with a kernel that does nothing but leave."""
+    name = "virtproof guest"
+    try:
+        with Kvm.open(), tempfile.TemporaryDirectory() as folder:
+            program = f"{folder}/kernel"
+            layout = ("-nostdlib", "-static", "-no-pie", "-Wl,-n,--build-id=none,-Ttext-segment=0x100000")
+            compile_(KERNEL, program, "-m32", *layout)
+            return command(["guest", program], seconds, name=name, statuses={KERNEL_STATUS})
+    except Fault as fault:
+        return Row(name=name, limit=seconds * 1e6, skipped=str(fault))
+
+
+def command(
+    arguments: list[str], seconds: float, *, name: str = "", statuses: Container[int] = frozenset({0, 3, 5})
+) -> Row:
+    """Measure a command of virtproof, which is to end with one of ``statuses``, against an absolute limit."""
+    name = name or "virtproof " + " ".join(arguments)
     times = []
     for _ in range(COMMAND_ROUNDS):
         start = perf_counter_ns()
         done = subprocess.run(
-            [sys.executable, "-m", "virtproof", *arguments], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "virtproof", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         times.append(perf_counter_ns() - start)
-        if done.returncode not in {0, 3, 5}:
+        if done.returncode not in statuses:
             reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
             return Row(name=name, limit=seconds * 1e6, skipped=reason[0])
     return Row(name=name, ours=median(times) / 1000, limit=seconds * 1e6)
@@ -236,7 +259,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the rows to FILE")
     arguments = parser.parse_args()
-    rows = [*against_c(), rows_of_a_batch(), command(["--version"], 0.15), command(["probe"], 0.5)]
+    rows = [*against_c(), rows_of_a_batch()]
+    rows += [command(["--version"], 0.15), command(["probe"], 0.5), kernel(0.12)]
     print(f"backend: {identify_backend().name}, Python {sys.version.split()[0]}")
     print(table(rows))
     if arguments.json:
