@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,8 +27,10 @@ from unittest.mock import patch
 from virtproof.conformance import case
 from virtproof.conformance.batch import SIZE, execute_batch
 from virtproof.conformance.case import Insn, completes
+from virtproof.conformance.execute import execute
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import Kvm, KvmUnavailable, identify_backend
+from virtproof.results import Verdict
 from virtproof.spec.cite import sdm
 from virtproof.spec.fault import Fault
 from virtproof.vmm import modes
@@ -38,6 +40,8 @@ from virtproof.vmm.machine import Machine
 from virtproof.vmm.registers import Registers
 
 SOURCE = Path(__file__).with_name("baseline.c")
+KERNEL = Path(__file__).with_name("kernel.S")
+KERNEL_STATUS = 1
 PORT, CODE = 0x510, 0x1000
 ONCE, FOREVER = b"\xee\xf4", b"\xee\xeb\xfd"  # out %al, %dx; hlt -- out %al, %dx; jmp to it
 
@@ -102,6 +106,33 @@ def our_life(engine: KvmEngine) -> int:
     return taken
 
 
+def our_row(engine: KvmEngine) -> int:
+    """Return the nanoseconds of one row case alone, its guest's share included."""
+    start = perf_counter_ns()
+    result = execute(nops(1)[0], engine)
+    taken = perf_counter_ns() - start
+    if result.verdict is not Verdict.PASS:
+        raise Fault("run a row of the benchmark", result.reason)
+    return taken
+
+
+def nops(count: int) -> tuple[case.Row, ...]:
+    """Rows that do as little as a row can."""
+    cite = (sdm("3A", "Interrupt and Exception Handling"),)
+    return tuple(
+        case.Row(
+            id=str(n),
+            title="NOP",
+            area="traps",
+            mode=Mode.LONG64,
+            cite=cite,
+            code=(Insn("90", "nop"),),
+            expect=completes(),
+        )
+        for n in range(count)
+    )
+
+
 def our_exits(engine: KvmEngine, count: int) -> int:
     """Return the nanoseconds of ``count`` round trips of OUT."""
     with boot(engine, FOREVER, writes=count) as machine:
@@ -113,19 +144,21 @@ def our_exits(engine: KvmEngine, count: int) -> int:
     return taken
 
 
+def compile_(source: Path, program: str, *arguments: str) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise Fault(f"build {source.name}", "no C compiler", "install gcc and linux-libc-dev")
+    built = subprocess.run([compiler, *arguments, "-o", program, source], capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise Fault(f"build {source.name}", built.stderr.strip(), "install linux-libc-dev")
+
+
 @contextmanager
 def baseline() -> Iterator[Callable[[int], int]]:
     """Build and start the C program; yield a function that sends it a number and returns its answer."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise Fault(f"build {SOURCE.name}", "no C compiler", "install gcc and linux-libc-dev")
     with tempfile.TemporaryDirectory() as folder:
         program = f"{folder}/baseline"
-        built = subprocess.run(
-            [compiler, "-O2", "-Wall", "-o", program, SOURCE], capture_output=True, text=True, check=False
-        )
-        if built.returncode:
-            raise Fault(f"build {SOURCE.name}", built.stderr.strip(), "install linux-libc-dev")
+        compile_(SOURCE, program, "-O2", "-Wall")
         with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
             def ask(number: int) -> int:
@@ -143,20 +176,21 @@ def baseline() -> Iterator[Callable[[int], int]]:
 
 def against_c() -> list[Row]:
     """Measure the life of a VM and the PIO round trip, ours and in C."""
-    names = "life of a bare VM", "PIO round trip"
-    limits = 1.5, 1.15
+    names = "life of a bare VM", "PIO round trip", "row alone, less 1 ms"
+    limits = 1.5, 1.15, 2.0
     try:
         with baseline() as c, Kvm.open() as kvm:
             engine = KvmEngine(kvm)
             our_life(engine)  # imports, page faults and caches are not what is measured
             lives = [(our_life(engine), c(0)) for _ in range(LIVES)]
             exits = [(our_exits(engine, EXITS_PER_ROUND), c(EXITS_PER_ROUND)) for _ in range(EXIT_ROUNDS)]
+            alone = [(our_row(engine) - 1_000_000, c(0)) for _ in range(LIVES)]
     except KvmUnavailable as fault:
         return [Row(name=name, limit=limit, skipped=fault.saw) for name, limit in zip(names, limits, strict=True)]
     except Fault as fault:
         return [Row(name=name, limit=limit, skipped=str(fault)) for name, limit in zip(names, limits, strict=True)]
     rows = []
-    for name, limit, pairs, count in zip(names, limits, (lives, exits), (1, EXITS_PER_ROUND), strict=True):
+    for name, limit, pairs, count in zip(names, limits, (lives, exits, alone), (1, EXITS_PER_ROUND, 1), strict=True):
         ours, reference = (median(side) / count / 1000 for side in zip(*pairs, strict=True))
         ratio = median(mine / its for mine, its in pairs)
         rows.append(Row(name=name, ours=ours, reference=reference, ratio=ratio, limit=limit))
@@ -166,12 +200,7 @@ def against_c() -> list[Row]:
 def rows_of_a_batch() -> Row:
     """Measure what a row case in a batch costs beyond its guest: processor time outside KVM_RUN."""
     name = "row in a batch"
-    nop = Insn("90", "nop")
-    cite = (sdm("3A", "Interrupt and Exception Handling"),)
-    rows = tuple(
-        case.Row(id=str(n), title=name, area="traps", mode=Mode.LONG64, cite=cite, code=(nop,), expect=completes())
-        for n in range(SIZE)
-    )
+    rows = nops(SIZE)
     inside = 0
     ioctl = fcntl.ioctl
 
@@ -202,17 +231,36 @@ def rows_of_a_batch() -> Row:
     return Row(name=name, ours=median(costs) / len(rows) / 1000, limit=200)
 
 
-def command(arguments: list[str], seconds: float) -> Row:
-    """Measure a command of virtproof against an absolute limit."""
-    name = "virtproof " + " ".join(arguments)
+def kernel(seconds: float) -> Row:
+    """Measure ``virtproof guest`` from its start to its exit, with a kernel that does nothing but leave."""
+    name = "virtproof guest"
+    try:
+        with Kvm.open(), tempfile.TemporaryDirectory() as folder:
+            program = f"{folder}/kernel"
+            layout = ("-nostdlib", "-static", "-no-pie", "-Wl,-n,--build-id=none,-Ttext-segment=0x100000")
+            compile_(KERNEL, program, "-m32", *layout)
+            return command(["guest", program], seconds, name=name, statuses={KERNEL_STATUS})
+    except Fault as fault:
+        return Row(name=name, limit=seconds * 1e6, skipped=str(fault))
+
+
+def command(
+    arguments: list[str], seconds: float, *, name: str = "", statuses: Container[int] = frozenset({0, 3, 5})
+) -> Row:
+    """Measure a command of virtproof, which is to end with one of ``statuses``, against an absolute limit."""
+    name = name or "virtproof " + " ".join(arguments)
     times = []
     for _ in range(COMMAND_ROUNDS):
         start = perf_counter_ns()
         done = subprocess.run(
-            [sys.executable, "-m", "virtproof", *arguments], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "virtproof", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         times.append(perf_counter_ns() - start)
-        if done.returncode not in {0, 3, 5}:
+        if done.returncode not in statuses:
             reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
             return Row(name=name, limit=seconds * 1e6, skipped=reason[0])
     return Row(name=name, ours=median(times) / 1000, limit=seconds * 1e6)
@@ -236,7 +284,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the rows to FILE")
     arguments = parser.parse_args()
-    rows = [*against_c(), rows_of_a_batch(), command(["--version"], 0.15), command(["probe"], 0.5)]
+    rows = [*against_c(), rows_of_a_batch()]
+    rows += [command(["--version"], 0.15), command(["probe"], 0.5), kernel(0.12)]
     print(f"backend: {identify_backend().name}, Python {sys.version.split()[0]}")
     print(table(rows))
     if arguments.json:

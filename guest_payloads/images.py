@@ -61,6 +61,7 @@ RECIPES: Mapping[str, Recipe] = {
     "compat32":   assembled("long64.S",     "trampoline.ld", "64"),
     "long64":     assembled("long64.S",     "trampoline.ld", "64"),
     "fresh_zero": assembled("fresh_zero.S", "program.ld",    "64"),
+    "reproducer": assembled("reproducer.S", "reproducer.ld", "64"),
     "smp":        in_c("smp.c"),
     "lapic":      in_c("lapic.c"),
     "ipi":        in_c("ipi.c"),

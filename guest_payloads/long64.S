@@ -270,6 +270,9 @@ lost:   mov     %ecx, %eax
 done:   or      $(EVENT_DONE << 24), %eax
 last:   mov     $REPORT_PORT, %edx
         out     %eax, %dx
+        mov     on_done, %ecx
+        jrcxz   1f
+        jmp     *%rcx
 1:      cli
         hlt
         jmp     1b
@@ -340,13 +343,14 @@ exchanges:
         .quad   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr, x_mem32
 debug_registers:
         .quad   x_dr0, x_dr1, x_dr2, x_dr3, lost, lost, x_dr6, x_dr7
-        .globl  count
+        .globl  count, on_done
 current:        .quad 0
 base_cr0:       .quad 0
 base_cr3:       .quad 0
 base_cr4:       .quad 0
 index:          .long 0
 count:          .long 0                 # of entries in the table: written by the host
+on_done:        .long 0                 # where to go at the end, or 0 to halt: written by who boots this without a host
 phase:          .long 0
 applied:        .long 0
 

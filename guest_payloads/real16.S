@@ -224,6 +224,9 @@ lost:   mov     %ecx, %eax
 done:   or      $(EVENT_DONE << 24), %eax
 last:   mov     $REPORT_PORT, %dx
         out     %eax, %dx
+        mov     on_done, %cx
+        jcxz    1f
+        jmp     *%cx
 1:      cli
         hlt
         jmp     1b
@@ -239,7 +242,7 @@ stubs:  .set    v, 0
 
         .section .data, "aw"
         .balign 4
-        .globl  count, stubs
+        .globl  count, on_done, stubs
 idtr:   .word   256 * 4 - 1
         .long   0
         .balign 4
@@ -250,6 +253,7 @@ debug_registers:
         .balign 4
 index:          .long 0
 count:          .long 0                 # of entries in the table: written by the host
+on_done:        .long 0                 # where to go at the end, or 0 to halt: written by who boots this without a host
 saved_eax:      .long 0
 current:        .word 0                 # segment of the current entry
 saved_ds:       .word 0

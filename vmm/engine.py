@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from virtproof.kvm import CpuidEntry
-from virtproof.results import Backend
 from virtproof.spec.kvm.exits import MpStateValue
 from virtproof.vmm.exits import Exit
 from virtproof.vmm.registers import Registers, SpecialRegisters
 from virtproof.vmm.routing import Route
+
+if TYPE_CHECKING:
+    from virtproof.results import Backend
 
 
 class Accesses(Protocol):

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from time import monotonic
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.fault import Fault
 from virtproof.vmm import cpuid as features
 from virtproof.vmm.bus import Bus, Trace
-from virtproof.vmm.description import Description
 from virtproof.vmm.devices.serial import Serial
 from virtproof.vmm.engine import Engine, Vcpu
 from virtproof.vmm.events import Clock, EventLoop, Timer
@@ -27,8 +26,11 @@ from virtproof.vmm.interrupts import (
     SplitIrqchip,
 )
 from virtproof.vmm.memory import GuestMemory
-from virtproof.vmm.smp import Crew
 from virtproof.vmm.watchdog import guard
+
+if TYPE_CHECKING:  # what few machines need is imported when they need it
+    from virtproof.vmm.description import Description
+    from virtproof.vmm.smp import Crew
 
 MIB = 1 << 20
 SLICE = 0.001  # seconds that a guest runs at a stretch while descriptors are waited for
@@ -104,6 +106,8 @@ class Machine:
             self._stopping = False
             self._crew: Crew | None = None
             if vcpus > 1:
+                from virtproof.vmm.smp import Crew  # noqa: PLC0415
+
                 self._crew = Crew(self.vcpus, self.bus, self.lock, self.events)
                 stack.callback(self._crew.close)
             self._resources = stack.pop_all()
@@ -164,6 +168,8 @@ class Machine:
     @property
     def description(self) -> Description:
         """What the machine is made of, changes to CPUID included."""
+        from virtproof.vmm.description import Description  # noqa: PLC0415
+
         return Description(
             engine=self.engine.name,
             backend=self.engine.backend.name,

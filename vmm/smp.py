@@ -19,6 +19,7 @@ from virtproof.vmm.engine import Accesses, Vcpu
 from virtproof.vmm.events import EventLoop
 from virtproof.vmm.exits import Exit, Halt, Interrupted, Timeout
 
+LOOK = 3600.0  # seconds after which the loop looks again anyway: poll takes no more than 24 days
 KICK_INTERVAL = 0.01  # seconds between kicks of a vCPU that is to stop
 STUCK = 5.0  # seconds of kicking after which a vCPU is given up
 
@@ -124,7 +125,7 @@ class Crew:
                 return not self._ending
             if due is not None:
                 left = min(left, max(0.0, (due - now) / 1e9))
-            for ready, _ in poll.poll(left * 1000 + 1):
+            for ready, _ in poll.poll(min(left, LOOK) * 1000 + 1):
                 if ready == self._wakes:
                     os.eventfd_read(self._wakes)
         return False

@@ -15,11 +15,13 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from virtproof.results import Backend
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import API_VERSION, Cap, Ioctl
+
+if TYPE_CHECKING:
+    from virtproof.results import Backend  # slow to import, and few who open the device ask whose it is
 
 DEVICE = "/dev/kvm"
 
@@ -435,6 +437,8 @@ def identify_backend(root: str = "/") -> Backend:
     processor's flags decide between VT-x and AMD-V.  Their absence decides nothing: Linux has several reasons to clear
     them.
     """
+    from virtproof.results import Backend  # noqa: PLC0415 -- as above
+
     base = Path(root)
     if not (base / "dev/kvm").exists():
         return Backend(engine="none", name="none", software=None, detail="/dev/kvm does not exist")

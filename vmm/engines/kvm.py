@@ -8,10 +8,9 @@ import os
 from collections.abc import Iterable
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from virtproof.kvm import CpuidEntry, Kvm, KvmError, enable_cap, identify_backend, ioctl
-from virtproof.results import Backend
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import Cap, Ioctl
 from virtproof.spec.kvm.exits import MsrExitReason, MsrFilterDefault
@@ -22,6 +21,9 @@ from virtproof.vmm.engines.kvm_slots import VmSlots
 from virtproof.vmm.engines.kvm_vcpu import KvmVcpu, install_kick_signal
 from virtproof.vmm.msr_filter import MsrRange
 from virtproof.vmm.stats import Stats
+
+if TYPE_CHECKING:
+    from virtproof.results import Backend
 
 
 class KvmEngine:

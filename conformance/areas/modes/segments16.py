@@ -45,7 +45,7 @@ CASES = (
     row("mode.trans.pm16_limit",     "A word at offset 0xFFFF",                         PROT16, LOAD,    faults(Vector.GP, 0), regs={"rbx": 0xFFFF}),
     row("mode.trans.pm16_limit32",   "A 32-bit offset beyond 64 KiB",                   PROT16, LOAD32,  faults(Vector.GP, 0), regs={"rbx": 0x1_0000}),
     row("mode.trans.pm16_limit_ss",  "A word at SS:0xFFFF",                             PROT16, LOAD_SS, faults(Vector.SS, 0), regs={"rbx": 0xFFFF}),
-    row("mode.trans.pm16",       "PUSH and POP use SP, the upper half of ESP is kept", PROT16, (PUSH, POP), completes(regs={"rcx": 0x0202_5678}), regs=HIGH_ESP),
+    row("mode.trans.pm16",       "PUSH and POP use SP, the upper half of ESP is kept", PROT16, (PUSH, POP), completes(regs={"rcx": 0x0202_5678}), regs=HIGH_ESP, priority=2),
     row("mode.trans.pm16_wrap",      "SP wraps from 0 to 0xFFFE",                       PROT16, (PUSH, POP), completes(regs={"rcx": 0x0202_5678}), regs={"rax": 0x5678, "rsp": 0x1_0000}),
     row("mode.trans.pm16_cr0_ring3", "MOV from CR0 at CPL 3",                           PROT16, MOV_CR0, faults(Vector.GP, 0), ring=3),
 )

@@ -69,7 +69,7 @@ CASES = (
     row("pg.p32.4m",         "A page of 4 MiB",                             PSE32, READ,  READS, regs=AT_LARGE, sets=maps_large(P | PS), **IN_LARGE),
     row("pg.p32.4m_write",   "A read-only page of 4 MiB",                   PSE32, WRITE, refused(3, AT_LARGE), regs=AT_LARGE, sets=maps_large(P | PS), **IN_LARGE),
     row("pg.p32.4m_dirty",   "... written: accessed and dirty are set",     PSE32, WRITE, completes(memory={PDE1: entry("entry", P | RW | PS | A | D)}), regs=AT_LARGE, sets=maps_large(P | RW | PS), **IN_LARGE),
-    row("pg.p32.4m_pse0",    "With CR4.PSE clear, PS is ignored",           PSE32, READ,  READS, regs=AT_LARGE, sets=(mem32(PDE1, PTE + (P | PS)), mem32(PTE + 4, FRAME + P), cr4(off=Cr4.pse.mask)), fill={FRAME + 0x128: OLD}),
-    row("pg.p32.pse36_rsvd", "Bit 21 of a page of 4 MiB is reserved",       PSE32, READ,  refused(9, AT_LARGE), regs=AT_LARGE, sets=maps_large(P | PS | 1 << 21), **IN_LARGE),
+    row("pg.p32.4m_pse0",    "With CR4.PSE clear, PS is ignored",           PSE32, READ,  READS, regs=AT_LARGE, sets=(mem32(PDE1, PTE + (P | PS)), mem32(PTE + 4, FRAME + P), cr4(off=Cr4.pse.mask)), fill={FRAME + 0x128: OLD}, priority=2),
+    row("pg.p32.pse36_rsvd", "Bit 21 of a page of 4 MiB is reserved",       PSE32, READ,  refused(9, AT_LARGE), regs=AT_LARGE, sets=maps_large(P | PS | 1 << 21), **IN_LARGE, priority=2),
 )
 # fmt: on

@@ -1,0 +1,139 @@
+"""``virtproof guest``: boot somebody's kernel with its serial port on the terminal."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from virtproof.cli.console import Console
+from virtproof.cli.screen import say
+from virtproof.spec.fault import Fault
+
+if TYPE_CHECKING:
+    from virtproof.vmm.loaders.image import Kernel
+
+DIED = 70  # EX_SOFTWARE
+TIMED_OUT = 124  # as timeout(1) has it
+MIB = 1 << 20
+KERNEL_LIMIT = 1 << 30  # a kernel with symbols may be larger than the guest's RAM, but not without end
+FOREVER = threading.TIMEOUT_MAX / 2  # seconds; half, because deadlines are added to the time of day
+
+FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them with the loaders, which load slowly
+
+
+@click.command("guest")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--append", default="", metavar="ARGS", help="The kernel's command line, behind its own name.")
+@click.option(
+    "--module",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A file to load with it: a multiboot module, an initial RAM disk.",
+)
+@click.option("--smp", type=click.IntRange(1, 4096), default=1, show_default=True, metavar="N", help="Virtual CPUs.")
+@click.option(
+    "--memory",
+    type=click.IntRange(1, MIB),
+    default=128,
+    show_default=True,
+    metavar="MiB",
+    help="RAM; what does not fit below 3 GiB lies above 4 GiB.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="End the guest after S seconds. [default: never]",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="What FILE is; auto looks at its content.",
+)
+@click.option("--engine", type=click.Choice(["kvm"]), default="kvm", show_default=True, help="What executes the guest.")
+def command(
+    file: Path,
+    append: str,
+    module: Path | None,
+    smp: int,
+    memory: int,
+    timeout: float | None,
+    format_: str,
+    engine: str,
+) -> int:
+    """Boot the kernel in FILE on virtproof's own monitor, its serial port COM1 on this terminal.
+
+    What the guest sends goes to standard output byte by byte, unchanged.  What is typed, or comes through a pipe, goes
+    to the guest; ctrl-C ends it.
+
+    \b
+    Formats:
+      multiboot  Multiboot 1: 32-bit ELF, or any file by the addresses in its header
+      pvh        ELF with a Xen PHYS32_ENTRY note, as Linux's vmlinux
+      elf64      64-bit ELF without either: starts in 64-bit mode, memory mapped to itself, with a small stack;
+                 it gets no command line and no module
+      flat       raw bytes: lie at 0x7c00 and start there in real mode; as elf64, it gets nothing else
+
+    The machine has interrupt controllers and timers (8259, I/O APIC, local APICs, 8254), COM1, and the devices that
+    test kernels expect of QEMU: isa-debug-exit at port 0xf4, pc-testdev, the number of CPUs in fw_cfg.  It has no
+    firmware, PCI, disk or screen.
+
+    \b
+    Examples:
+      virtproof guest kernel.elf --append "console=ttyS0 verbose"
+      virtproof guest vmlinux --append "console=ttyS0 panic=-1" --module initrd.img --memory 512
+      virtproof guest x86/smptest.flat --smp 2 --timeout 60
+
+    \b
+    Exit codes:
+      odd  the guest wrote v to port 0xf4: (v << 1 | 1) & 0xff, as with QEMU; 1 stands for v = 0
+      70   the guest died: triple fault, or KVM cannot go on; stderr says which
+      124  the timeout has passed           130  ctrl-C
+      4    virtproof's own error, or FILE is not a kernel that it can boot
+      64   wrong usage
+    """
+    from virtproof.kvm import Kvm
+    from virtproof.vmm.engines.kvm import KvmEngine
+    from virtproof.vmm.exits import Timeout
+    from virtproof.vmm.loaders.detect import load
+    from virtproof.vmm.pc import Pc
+
+    ram = memory * MIB
+    image = load(_kernel(file, append, module, ram), ram, format_)
+    with (
+        Console() as console,
+        Kvm.open() as kvm,
+        Pc(KvmEngine(kvm), ram=ram, vcpus=smp, transmit=console.transmit) as pc,
+    ):
+        pc.boot(image)
+        console.feed(pc.serial, pc.machine.events)
+        ended = pc.run(timeout or FOREVER)
+    if isinstance(ended, int):
+        return ended
+    say(f"virtproof: {file}: {ended}", err=True)
+    return TIMED_OUT if isinstance(ended, Timeout) else DIED
+
+
+def _kernel(file: Path, arguments: str, module: Path | None, ram: int) -> Kernel:
+    from virtproof.vmm.loaders.image import Kernel, Module
+
+    extra = Module(str(module), _content(module, ram)) if module else None
+    return Kernel(str(file), _content(file), os.fsencode(arguments), extra)
+
+
+def _content(file: Path, limit: int = KERNEL_LIMIT) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as err:
+        raise Fault(f"read {file}", err.strerror or str(err)) from err
+    if len(data) > limit:
+        raise Fault(f"read {file}", f"it has more than {limit // MIB} MiB", "use a smaller file, or a larger guest")
+    return data
