@@ -44,7 +44,7 @@ def program(image: str, *arguments: At | int, observations: tuple[int, ...], mem
 
 def _filled(pattern: int) -> Program:
     """Fills its memory from A0000H, waits in act 0, and compares."""
-    return program("pingpong", At("fill"), pattern, 1, 2 * MIB, observations=(0,), memory=2 * MIB)
+    return program("pingpong", At("fill"), pattern, 1, MIB, observations=(0,), memory=MIB)
 
 
 def _private(engine: Engine) -> Iterable[Check]:
@@ -52,7 +52,7 @@ def _private(engine: Engine) -> Iterable[Check]:
     found: list[Check] = []
 
     def look(machine: Machine) -> None:
-        there = machine.memory.read(MIB, 8) == MARK.to_bytes(8, "little")
+        there = machine.memory.read(0xF0000, 8) == MARK.to_bytes(8, "little")
         found.append(Check("the first guest's pattern", "in its memory", "in its memory" if there else "absent", there))
         fresh = Program(
             id="fresh", title="fresh", area="isolation", mode=LONG64, cite=CITE, image="fresh_zero",
@@ -79,7 +79,7 @@ def _write(engine: Engine) -> Iterable[Check]:
 
 
 def _digest(machine: Machine) -> bytes:
-    return hashlib.sha256(machine.memory.read(0, 2 * MIB)).digest()
+    return hashlib.sha256(machine.memory.read(0, MIB)).digest()
 
 
 def _interrupts(engine: Engine) -> Iterable[Check]:
