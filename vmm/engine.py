@@ -122,7 +122,7 @@ class Engine(Protocol):
         """How many vCPUs one VM may have."""
 
     def supported_cpuid(self) -> tuple[CpuidEntry, ...]:
-        """Return what the engine can offer to guests: what they are given unless a machine says otherwise."""
+        """Return what the engine can offer to guests with local APICs: theirs unless a machine says otherwise."""
 
     def create_vm(self) -> Vm: ...
     def close(self) -> None: ...

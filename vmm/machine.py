@@ -137,6 +137,8 @@ class Machine:
         if cpuid is None and (self._masks or self._overrides):
             raise Fault("change what CPUID answers", "the machine has no CPUID table", "give it one: cpuid=...")
         table = features.masked(cpuid, self._masks) if cpuid is not None else ()
+        if self.irqchip not in ("kernel", "split"):
+            table = features.tsc_deadline(table, False)
         made = []
         for index in range(count):
             vcpu = self.vm.create_vcpu(index)

@@ -15,6 +15,7 @@ from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import Cap, Ioctl
 from virtproof.spec.kvm.exits import MsrExitReason, MsrFilterDefault
 from virtproof.spec.kvm.structures import MSR_FILTER_MAX_RANGES, MsrFilter
+from virtproof.vmm.cpuid import tsc_deadline
 from virtproof.vmm.dirty_ring import DirtyRing
 from virtproof.vmm.engines.kvm_interrupts import VmInterrupts
 from virtproof.vmm.engines.kvm_slots import VmSlots
@@ -48,7 +49,7 @@ class KvmEngine:
 
     @cached_property
     def _supported_cpuid(self) -> tuple[CpuidEntry, ...]:
-        return self.kvm.supported_cpuid()
+        return tsc_deadline(self.kvm.supported_cpuid(), bool(self.kvm.check_extension(Cap.TSC_DEADLINE_TIMER)))
 
     def create_vm(self) -> KvmVm:
         return KvmVm(self.kvm.create_vm(), self.kvm.vcpu_mmap_size)
