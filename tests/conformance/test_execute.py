@@ -11,7 +11,7 @@ from virtproof.conformance import pool
 from virtproof.conformance.batch import Batch
 from virtproof.conformance.case import Expect, HostScript, Insn, Row, completes, faults, stops
 from virtproof.conformance.execute import execute, result_of
-from virtproof.conformance.guest import GuestStopped
+from virtproof.conformance.guest import GuestStopped, Inapplicable
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import CaseResult, Check, Verdict
 from virtproof.spec.cite import sdm
@@ -99,6 +99,7 @@ def raising(error: Exception) -> object:
         ),
         (lambda engine: [], Verdict.ERROR, "the case checked nothing"),
         (raising(GuestStopped("gone")), Verdict.CRASH, "gone"),
+        (raising(Inapplicable("another host")), Verdict.SKIP, "another host"),
         (raising(Fault("open it", "no")), Verdict.ERROR, "open it: no"),
         (raising(KeyError("x")), Verdict.ERROR, "bug in virtproof: KeyError: 'x'"),
     ],

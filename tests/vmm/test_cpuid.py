@@ -11,7 +11,7 @@ from virtproof.spec.x86.cpuid import Leaf1Ecx, Leaf1Edx
 from virtproof.vmm import cpuid, exits, modes
 from virtproof.vmm.cpuid import FOR_BACKEND, MASKS, Override, for_vcpu, masked, overridden
 from virtproof.vmm.engines.kvm import KvmEngine
-from virtproof.vmm.machine import Machine
+from virtproof.vmm.machine import Irqchip, Machine
 from virtproof.vmm.registers import Registers
 
 ONES = 0xFFFF_FFFF
@@ -144,6 +144,15 @@ def test_the_guest_sees_the_mask_and_the_override_and_so_does_the_description(en
     assert "CPUID masked: x87: floating point" in text
     assert "CPUID masked: sse" in text
     assert f"CPUID changed: {asked}" in text
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("irqchip", [False, "injected", "split", "kernel"])
+def test_the_deadline_timer_is_there_where_its_apic_is(engine: KvmEngine, irqchip: Irqchip | bool) -> None:
+    offered = Leaf1Ecx(row(engine.supported_cpuid(), 1).ecx).tsc_deadline
+    with Machine(engine, cpuid=engine.supported_cpuid(), irqchip=irqchip) as guest:
+        there = Leaf1Ecx(row(guest.vcpu.cpuid(), 1).ecx).tsc_deadline
+    assert there == (offered and irqchip in ("split", "kernel"))
 
 
 @pytest.mark.kvm
