@@ -118,6 +118,7 @@ def test_a_level_that_falls_in_the_handler_is_one_interrupt(engine: KvmEngine, w
 def test_the_end_of_a_level_interrupt_is_told(engine: KvmEngine, way: Way) -> None:
     _, seen = counting(engine, way, level=True, lower_at=2)
     assert "eoi" in seen
+    apic_keeps_isr(engine, way)
     assert seen[0] == ("eoi" if way.irqchip == "injected" else "handled")
 
 
@@ -170,6 +171,20 @@ def test_a_line_interrupts_a_guest_that_spins_without_exits(engine: KvmEngine, w
         )
         assert guest.run(SECONDS) == exits.Interrupted()
     assert device.results == [1]
+
+
+def test_two_injected_interrupts_come_one_after_the_other_without_an_exit_between(engine: KvmEngine) -> None:
+    code = h.outb(h.RAISE, 0) + h.STI + h.SPIN
+    bodies = {VECTOR: h.handler(h.COUNT_ONE), VECTOR + 1: h.handler(h.COUNT_ONE, h.REPORT_COUNT)}
+    with h.interruptible(engine, code, bodies, irqchip="injected") as guest:
+
+        def both() -> None:
+            guest.interrupts.set_line(LINE + 1, True)
+            guest.interrupts.set_line(LINE, True)
+
+        device = h.calls(guest, {h.RAISE: lambda: guest.after(2_000_000, both) and None})
+        assert guest.run(SECONDS) == exits.Interrupted()
+    assert device.results == [2]
 
 
 @pytest.mark.parametrize("irqchip", ["kernel", "split", "injected"])

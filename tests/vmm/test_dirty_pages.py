@@ -136,6 +136,11 @@ def test_a_ring_of_an_odd_size_is_refused_with_the_sizes_there_are(engine: KvmEn
         guest.vm.enable_dirty_rings(1024)
 
 
+def test_ram_goes_round_the_space_of_devices_below_4_gib(engine: KvmEngine) -> None:
+    with Machine(engine, ram=(3 << 30) + (2 << 20)) as guest:
+        assert [(slot.gpa, slot.memory.size) for slot in guest.memory.slots] == [(0, 3 << 30), (1 << 32, 2 << 20)]
+
+
 def test_memory_above_4_gib_is_the_guests(engine: KvmEngine) -> None:
     high = 1 << 32
     # 64-bit: movabs %al, high+0x123 ; movabs high+0x200, %al; hlt
