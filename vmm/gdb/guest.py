@@ -11,8 +11,10 @@ from functools import cached_property
 
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm.exits import InternalError, MpStateValue
+from virtproof.spec.x86.control import Cr0, Cr4, Efer
 from virtproof.spec.x86.debug import BreakLength, BreakOn, Dr6
 from virtproof.spec.x86.exception import Vector
+from virtproof.spec.x86.paging import is_canonical
 from virtproof.vmm import exits, modes
 from virtproof.vmm.debug import MAX_BREAKPOINTS, HardwareBreakpoint
 from virtproof.vmm.engine import Engine, Translation
@@ -27,6 +29,7 @@ INT3 = b"\xcc"
 PROBE_SECONDS = 1.0
 
 _ADDRESSES = 1 << 64
+_NOWHERE = Translation(valid=False, physical=0, writeable=False, user=False)
 _ON = {Kind.EXECUTE: BreakOn.EXECUTE, Kind.WRITE: BreakOn.WRITE, Kind.ACCESS: BreakOn.ACCESS}
 _LENGTHS = {8: BreakLength.EIGHT, 4: BreakLength.FOUR, 2: BreakLength.TWO, 1: BreakLength.ONE}
 
@@ -38,6 +41,7 @@ class Guest:
         self.machine = machine
         self._software: dict[Point, int] = {}  # with the guest-physical address
         self._hardware: dict[Point, tuple[HardwareBreakpoint, ...]] = {}
+        self._armed: list[tuple[Point, HardwareBreakpoint]] = []  # what is in DR0 to DR3 while the guest runs
 
     # ---- what stands still
 
@@ -81,7 +85,13 @@ class Guest:
             at += count
 
     def translate(self, vcpu: int, address: int) -> Translation:
-        return self.machine.vcpus[vcpu].translate(address)
+        """Walk the page tables; an address that the processor would not even walk for is not mapped."""
+        special = self.machine.vcpus[vcpu].special_registers()
+        if special.efer & Efer.lma.mask:
+            reached = is_canonical(address, 57 if special.cr4 & Cr4.la57.mask else 48)
+        else:
+            reached = address < 1 << 32
+        return self.machine.vcpus[vcpu].translate(address) if reached else _NOWHERE
 
     def _pieces(self, vcpu: int, address: int, length: int) -> Iterator[tuple[int, int]]:
         """Yield guest-physical address and length of the part in each page."""
@@ -180,16 +190,21 @@ class Guest:
         return patched
 
     def _arm(self, resume: Resume) -> None:
-        hardware = [point for points in self._hardware.values() for point in points]
+        self._armed = [(point, piece) for point, covered in self._hardware.items() for piece in covered]
+        if any(not vcpu.special_registers().cr0 & Cr0.pe.mask for vcpu in self.machine.vcpus):
+            # Where real mode is emulated, INT3 goes to the guest's handler and is not seen here.
+            more = [(point, HardwareBreakpoint(point.address)) for point in self._software]
+            self._armed += more[: MAX_BREAKPOINTS - len(self._armed)]
+        hardware = [piece for _, piece in self._armed]
         for index, vcpu in enumerate(self.machine.vcpus):
             step = index in resume.steps
             vcpu.debug(single_step=step, software=bool(self._software), hardware=hardware, block_interrupts=step)
 
     def _met(self, dr6: Dr6) -> Point | None:
-        """Return the hardware breakpoint or watchpoint that DR6 names; None for a step."""
-        points = [point for point, covered in self._hardware.items() for _ in covered]
-        met = [point for at, point in enumerate(points) if dr6 >> at & 1]
-        return next((point for point in met if point.kind is not Kind.EXECUTE), met[0] if met and not dr6.bs else None)
+        """Return the breakpoint or watchpoint that DR6 names; None for a step."""
+        met = [point for at, (point, _) in enumerate(self._armed) if dr6 >> at & 1]
+        watched = next((point for point in met if point.kind in {Kind.WRITE, Kind.ACCESS}), None)
+        return watched or (met[0] if met and not dr6.bs else None)
 
     def _at(self, address: int) -> Point | None:
         return next((point for point in self._software if point.address == address), None)
