@@ -92,13 +92,12 @@ class RegisterFile(NamedTuple):
         yield "</target>\n"
 
 
+_FLAG_NAMES = {  # GDB has no IOPL, and no name for the bit that is always one
+    flag.lo: "" if flag is Rflags.one else flag.name.strip("_").upper() for flag in Rflags.FIELDS if flag.lo == flag.hi
+}
 _FLAGS = (
     '<flags id="i386_eflags" size="4">\n'
-    + "".join(
-        f'<field name="{"" if flag is Rflags.one else flag.name.strip("_").upper()}" start="{flag.lo}" end="{flag.lo}"/>\n'
-        for flag in Rflags.FIELDS
-        if flag.lo == flag.hi  # GDB has no IOPL either
-    )
+    + "".join(f'<field name="{name}" start="{bit}" end="{bit}"/>\n' for bit, name in _FLAG_NAMES.items())
     + "</flags>\n"
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Stopper:
 
 
 @pytest.fixture(params=[1, 2], ids=["1 vCPU", "2 vCPUs"])
-def debug(engine: KvmEngine, request: pytest.FixtureRequest) -> Iterator[Callable[..., Ended]]:
+def debug(engine: KvmEngine, request: pytest.FixtureRequest) -> Callable[..., Ended]:
     def debug(code: bytes, script: Callable[[str], None], *, seconds: float = SECONDS, address: str = "0") -> Ended:
         with (
             machine(engine, modes.prot32, code, vcpus=request.param) as it,
@@ -58,7 +58,7 @@ def debug(engine: KvmEngine, request: pytest.FixtureRequest) -> Iterator[Callabl
             with Debugger(it, listener, status=lambda: stopper.status) as debugger:
                 return debugger.run(seconds)
 
-    yield debug
+    return debug
 
 
 def test_a_guest_waits_at_its_first_instruction_and_is_stopped_again(debug: Callable[..., Ended]) -> None:
