@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.kvm.exits import MpStateValue
-from virtproof.spec.kvm.structures import Fpu
+from virtproof.spec.x86.fxsave import Fxsave
 from virtproof.vmm.debug import HardwareBreakpoint
 from virtproof.vmm.exits import Exit
 from virtproof.vmm.registers import Registers, SpecialRegisters
@@ -72,8 +72,8 @@ class Vcpu(Protocol):
     def cpuid(self) -> tuple[CpuidEntry, ...]:
         """Return what the guest's CPUID instruction answers, the engine's own changes included."""
 
-    def fpu(self) -> Fpu: ...
-    def set_fpu(self, fpu: Fpu) -> None: ...
+    def fpu(self) -> Fxsave: ...
+    def set_fpu(self, fpu: Fxsave) -> None: ...
     def translate(self, address: int) -> Translation: ...
     def debug(
         self,

@@ -9,8 +9,9 @@ from ctypes import sizeof
 from virtproof.kvm import CpuidEntry, KvmError, ioctl, pack_cpuid
 from virtproof.spec.kvm import Ioctl
 from virtproof.spec.kvm.exits import GuestDebugFlag, MpStateValue
-from virtproof.spec.kvm.structures import Fpu, GuestDebug
+from virtproof.spec.kvm.structures import GuestDebug, Xsave
 from virtproof.spec.x86.debug import Dr7
+from virtproof.spec.x86.fxsave import XSTATE_BV, Fxsave, XstateBv
 from virtproof.vmm.debug import HardwareBreakpoint, control
 from virtproof.vmm.engine import Translation
 from virtproof.vmm.registers import REGS_SIZE, SREGS_SIZE, Registers, SpecialRegisters
@@ -45,12 +46,16 @@ class VcpuRegisters:
     def set_cpuid(self, entries: Iterable[CpuidEntry]) -> None:
         ioctl(self.fd, Ioctl.SET_CPUID2, pack_cpuid(entries))
 
-    def fpu(self) -> Fpu:
-        """Read the x87 and SSE registers, as FXSAVE has them."""
-        return Fpu.from_buffer_copy(self.get(Ioctl.GET_FPU, sizeof(Fpu)))
+    def fpu(self) -> Fxsave:
+        """Read the x87 and SSE registers."""
+        return Fxsave.from_buffer_copy(self.get(Ioctl.GET_XSAVE, sizeof(Xsave)))  # KVM_GET_FPU has no MXCSR
 
-    def set_fpu(self, fpu: Fpu) -> None:
-        ioctl(self.fd, Ioctl.SET_FPU, bytes(fpu))
+    def set_fpu(self, fpu: Fxsave) -> None:
+        """Set the x87 and SSE registers.  Raises KvmError for an MXCSR with reserved bits."""
+        area = bytearray(self.get(Ioctl.GET_XSAVE, sizeof(Xsave)))
+        area[: sizeof(fpu)] = bytes(fpu)
+        area[XSTATE_BV] |= XstateBv.X87 | XstateBv.SSE
+        ioctl(self.fd, Ioctl.SET_XSAVE, bytes(area))
 
     def translate(self, address: int) -> Translation:
         data = bytearray(_TRANSLATION.pack(address, 0, 0, 0, 0))

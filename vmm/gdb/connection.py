@@ -124,7 +124,7 @@ class Connection:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             self._socket.settimeout(FINISH_SECONDS)
-            for _ in range(MAX_WAITING):
+            for _ in range(4):
                 if not self._socket.recv(_PIECE):
                     break
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from virtproof.spec.fault import Fault
-from virtproof.spec.kvm.structures import Fpu
 from virtproof.spec.x86.flags import Rflags
+from virtproof.spec.x86.fxsave import Fxsave
 from virtproof.vmm.registers import Registers, SpecialRegisters
 
 CORE, SSE, SEGMENTS = "org.gnu.gdb.i386.core", "org.gnu.gdb.i386.sse", "org.gnu.gdb.i386.segments"
@@ -23,7 +23,7 @@ class State(NamedTuple):
 
     general: Registers
     special: SpecialRegisters
-    fpu: Fpu
+    fpu: Fxsave
 
 
 class Register(NamedTuple):
@@ -102,15 +102,15 @@ _FLAGS = (
 )
 
 _TYPES = {"rip": "code_ptr", "rsp": "data_ptr", "rbp": "data_ptr"}
-_CONTROL = {  # pad2 reads zero: 64-bit mode has no selectors of the last instruction and operand
+_CONTROL = {  # reserved reads zero: 64-bit mode has no selectors of the last instruction and operand
     "fctrl": "fcw",
     "fstat": "fsw",
-    "ftag": "ftwx",
-    "fiseg": "pad2",
-    "fioff": "last_ip",
-    "foseg": "pad2",
-    "fooff": "last_dp",
-    "fop": "last_opcode",
+    "ftag": "ftw",
+    "fiseg": "reserved",
+    "fioff": "fip",
+    "foseg": "reserved",
+    "fooff": "fdp",
+    "fop": "fop",
 }
 
 
@@ -128,7 +128,7 @@ def _rows(general: str, bits: int) -> Iterator[Register]:
     for name in ("cs", "ss", "ds", "es", "fs", "gs"):
         yield Register(name, 32, "int32", CORE, f"special.{name}.selector")
     for n in range(8):
-        yield Register(f"st{n}", 80, "i387_ext", CORE, f"fpu.fpr.{n}")
+        yield Register(f"st{n}", 80, "i387_ext", CORE, f"fpu.st.{n}")
     for name, field in _CONTROL.items():
         yield Register(name, 32, "int", CORE, f"fpu.{field}")
     for n in range(16 if bits == 64 else 8):
@@ -156,22 +156,22 @@ FILES = {
 }
 
 
-def _read_fpu(fpu: Fpu, name: str, index: list[str]) -> bytes:
+def _read_fpu(fpu: Fxsave, name: str, index: list[str]) -> bytes:
     if index:
         row = bytes(getattr(fpu, name)[int(index[0])])
-        return row[:10] if name == "fpr" else row
-    if name == "ftwx":
-        return _full_tag(fpu.ftwx).to_bytes(4, "little")
+        return row[:10] if name == "st" else row
+    if name == "ftw":
+        return _full_tag(fpu.ftw).to_bytes(4, "little")
     return int(getattr(fpu, name) & 0xFFFF_FFFF).to_bytes(4, "little")
 
 
-def _write_fpu(fpu: Fpu, name: str, index: list[str], data: bytes) -> None:
+def _write_fpu(fpu: Fxsave, name: str, index: list[str], data: bytes) -> None:
     if index:
         row = getattr(fpu, name)[int(index[0])]
         row[: len(data)] = data
-    elif name == "ftwx":
+    elif name == "ftw":
         tags = int.from_bytes(data, "little")
-        fpu.ftwx = sum(1 << n for n in range(8) if tags >> 2 * n & 3 != 3)
+        fpu.ftw = sum(1 << n for n in range(8) if tags >> 2 * n & 3 != 3)
     else:
         setattr(fpu, name, int.from_bytes(data, "little"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from virtproof.spec.fault import Fault
-from virtproof.spec.kvm.structures import Fpu
+from virtproof.spec.x86.fxsave import Fxsave
 from virtproof.vmm.backing import GuestMemoryError
 from virtproof.vmm.engine import Translation
 from virtproof.vmm.gdb.debuggee import Kind, Point
@@ -19,7 +19,7 @@ class FakeDebuggee:
     def __init__(self, vcpus: int = 2) -> None:
         self.vcpus = vcpus
         self.memory = bytearray(range(SIZE))
-        self.states = [State(Registers(rip=0x1000 + n), SpecialRegisters(), Fpu()) for n in range(vcpus)]
+        self.states = [State(Registers(rip=0x1000 + n), SpecialRegisters(), Fxsave()) for n in range(vcpus)]
         self.points: set[Point] = set()
 
     def about(self, vcpu: int) -> str:
@@ -30,7 +30,7 @@ class FakeDebuggee:
         return State(
             Registers.unpack(general.pack()),
             SpecialRegisters.unpack(special.pack()),
-            Fpu.from_buffer_copy(bytes(fpu)),
+            Fxsave.from_buffer_copy(bytes(fpu)),
         )
 
     def set_state(self, vcpu: int, state: State) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from tests.vmm.guests import CODE, SECONDS, long64, machine
@@ -13,6 +15,8 @@ from virtproof.vmm.debug import HardwareBreakpoint
 from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.gdb.debuggee import GdbSignal, Kind, Point, Resume, Stop
 from virtproof.vmm.gdb.guest import MAX_SOFTWARE, Guest, cover
+from virtproof.vmm.gdb.registers import FILES
+from virtproof.vmm.gdb.session import Session
 from virtproof.vmm.registers import Registers
 
 NOP, HLT, INT3, SPIN = b"\x90", b"\xf4", b"\xcc", b"\xeb\xfe"
@@ -116,10 +120,12 @@ def test_registers_are_set_and_a_bad_control_register_refused(engine: KvmEngine)
     with machine(engine, long64, NOP + HLT) as it:
         guest = Guest(it)
         state = guest.state(0)
-        state.general.rbx, state.special.cr2, state.fpu.xmm[3][0] = 5, 0x1234, 9
+        assert (state.fpu.fcw, state.fpu.mxcsr) == (0x37F, 0x1F80)  # after reset
+        state.general.rbx, state.special.cr2, state.fpu.xmm[3][0], state.fpu.mxcsr = 5, 0x1234, 9, 0x1F00
         guest.set_state(0, state)
         state = guest.state(0)
-        assert (state.general.rbx, state.special.cr2, state.fpu.xmm[3][0]) == (5, 0x1234, 9)
+        values = state.general.rbx, state.special.cr2, state.fpu.xmm[3][0], state.fpu.mxcsr
+        assert values == (5, 0x1234, 9, 0x1F00)
         state.special.cr4 = 0  # long mode without PAE
         with pytest.raises(Fault):
             guest.set_state(0, state)
@@ -149,3 +155,36 @@ def test_a_range_is_cut_into_what_debug_registers_can_watch() -> None:
     assert cover(Point(Kind.EXECUTE, 0x1003, 3)) == (HardwareBreakpoint(0x1003, BreakOn.EXECUTE),)
     with pytest.raises(Fault, match="four"):
         pieces(0x1000, 1 << 62)
+
+
+@pytest.mark.kvm
+def test_no_packet_raises(engine: KvmEngine) -> None:
+    """What a debugger may ask, with numbers that make no sense, of a guest that is really there."""
+    chance = random.Random(1)
+
+    def number() -> bytes:
+        return b"%x" % chance.choice(
+            (0, 1, 0x1000, 0x1FFF, 0x9000, BETWEEN, 1 << 31, 1 << 32, 1 << 47, 1 << 48, 1 << 63, (1 << 64) - 1)
+        )
+
+    with machine(engine, long64, NOP * 64 + HLT, vcpus=2, cpuid=engine.supported_cpuid()) as it:
+        guest = Guest(it)
+        session = Session(guest)
+        registers = FILES[64].registers
+        makers = (
+            lambda: b"m%b,%b" % (number(), number()),
+            lambda: b"X%b,2:ab" % number(),
+            lambda: b"Z%d,%b,%b" % (chance.randrange(5), number(), number()),
+            lambda: b"z%d,%b,%b" % (chance.randrange(5), number(), number()),
+            lambda: (
+                b"P%x=%b" % (n := chance.randrange(len(registers)), chance.randbytes(registers[n].size).hex().encode())
+            ),
+            lambda: b"G" + chance.randbytes(sum(register.size for register in registers)).hex().encode(),
+            lambda: b"Hg%x" % chance.randrange(4),
+            lambda: b"qThreadExtraInfo,%b" % number(),
+            lambda: b"qRcmd," + (b"translate 0x" + number()).hex().encode(),
+            lambda: b"g",
+        )
+        for _ in range(600):
+            assert isinstance(session.handle(chance.choice(makers)()), bytes)
+        guest.release()

@@ -161,7 +161,7 @@ def test_every_register_is_written_and_read_alone_and_all_together(bits: int) ->
 def _pattern(number: int, row: Register) -> bytes:
     # The tag word has two bits a register of which we keep one; fiseg and foseg are one and the same nothing.
     field = row.place.rpartition(".")[2]
-    bits = {"fcw": 16, "fsw": 16, "last_opcode": 16, "pad2": 1, "ftwx": 0}.get(field, row.bits)
+    bits = {"fcw": 16, "fsw": 16, "fop": 16, "reserved": 1, "ftw": 0}.get(field, row.bits)
     return (int.from_bytes(bytes([number + 1]) * row.size, "little") & (1 << bits) - 1).to_bytes(row.size, "little")
 
 
