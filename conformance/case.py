@@ -64,6 +64,7 @@ class Set:
 # fmt: off
 def mem8(address: Value, value: int) -> Set:           return Set(SetKind.MEM8, address, value)
 def mem16(address: Value, value: int) -> Set:          return Set(SetKind.MEM16, address, value)
+def mem32(address: Value, value: Value) -> Set:        return Set(SetKind.MEM32, address, value)
 def mem64(address: Value, value: Value) -> Set:        return Set(SetKind.MEM64, address, value)
 def cr0(*, on: int = 0, off: int = 0) -> Set:          return Set(SetKind.CR0, set_bits=on, clear=off)
 def cr4(*, on: int = 0, off: int = 0) -> Set:          return Set(SetKind.CR4, set_bits=on, clear=off)
@@ -252,6 +253,9 @@ class Program(Case):
     image: str
     observations: tuple[int, ...]
     memory: int = 1 << 20  # bytes
+    vcpus: int = 1
+    irqchip: bool = False  # local APICs
+    arguments: tuple[int, ...] = ()  # 64-bit values that the program finds in its array of that name
 
 
 Script = Callable[["Engine"], Iterable[Check]]

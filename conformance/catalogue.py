@@ -45,6 +45,6 @@ def cases_sha256() -> str:
     for package in (conformance, guest_payloads):
         root = Path(package.__path__[0])
         for file in sorted(root.rglob("*")):
-            if file.suffix in (".py", ".S", ".c", ".inc", ".ld"):
+            if file.suffix in (".py", ".S", ".c", ".h", ".inc", ".ld"):
                 digest.update(f"{package.__name__}/{file.relative_to(root)}\n".encode() + file.read_bytes())
     return digest.hexdigest()

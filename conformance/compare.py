@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from virtproof.conformance.case import Part, Row, Value
 from virtproof.conformance.encode import END, code_address, offsets, registers, resolve
 from virtproof.guest_payloads.images import Image
-from virtproof.guest_payloads.table import GPRS, Observation
+from virtproof.guest_payloads.table import Observation
 from virtproof.guest_payloads.trampoline import Access, Mode
 from virtproof.results import Check
 from virtproof.spec.x86.exception import Vector
@@ -65,10 +65,9 @@ def _exception(row: Row, image: Image, seen: Observation) -> Iterator[Check]:
 def _state(row: Row, image: Image, seen: Observation) -> Iterator[Check]:
     want = row.expect
     mask = 0xFFFF_FFFF_FFFF_FFFF if row.mode is Mode.LONG64 else 0xFFFF_FFFF
-    for name, value in registers(row, image).items():
+    for (name, value), saw in zip(registers(row, image).items(), seen.gpr, strict=False):
         if want.keeps or name in want.regs:
-            expected = resolve(want.regs.get(name, value), image)
-            yield _number(name, expected & mask, seen.gpr[GPRS.index(name)])
+            yield _number(name, resolve(want.regs.get(name, value), image) & mask, saw & mask)
     for n, (address, word) in enumerate(want.memory.items()):
         if isinstance(word, tuple):
             yield from (_part(part, seen.peeked[n]) for part in word)

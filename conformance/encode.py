@@ -7,22 +7,30 @@ from virtproof.guest_payloads.images import Image
 from virtproof.guest_payloads.table import CODE_SIZE, GPRS, PEEKS, SETS, Entry, SetKind
 from virtproof.guest_payloads.trampoline import INITIAL, Mode
 from virtproof.spec.fault import Fault
+from virtproof.spec.x86.flags import Rflags
 
 END = Insn("0f 0b", "ud2")  # behind the code: #UD at its address means that the code completed
 
-# Registers of 64, 32 and 16-bit trampolines that an observation shows.
-VISIBLE = {Mode.LONG64: GPRS, Mode.PROT32: GPRS[:8], Mode.PAE32: GPRS[:8], Mode.REAL16: GPRS[:8]}
-
-# CS, SS and DS by mode and ring: the GDT of the trampolines.
-SELECTORS = {
-    (Mode.LONG64, 0): (0x08, 0x10, 0x10),
-    (Mode.LONG64, 3): (0x33, 0x2B, 0x2B),
-    (Mode.PROT32, 0): (0x08, 0x10, 0x10),
-    (Mode.PROT32, 3): (0x23, 0x2B, 0x2B),
-    (Mode.PAE32, 0): (0x08, 0x10, 0x10),
-    (Mode.PAE32, 3): (0x23, 0x2B, 0x2B),
-    (Mode.REAL16, 0): (0, 0, 0),
+# CS, SS and DS by mode and ring: the GDT of the trampolines.  Virtual-8086 mode is at CPL 3 always.
+_FLAT32 = {0: (0x08, 0x10, 0x10), 1: (0x89, 0x91, 0x91), 2: (0x9A, 0xA2, 0xA2), 3: (0x23, 0x2B, 0x2B)}
+# fmt: off
+_LEVELS = {
+    Mode.REAL16:   {0: (0, 0, 0)},
+    Mode.VM86:     {3: (0, 0, 0)},
+    Mode.PROT16:   {0: (0x68, 0x70, 0x70), 3: (0x7B, 0x83, 0x83)},
+    Mode.PROT32:   _FLAT32,
+    Mode.PSE32:    _FLAT32,
+    Mode.PAE32:    _FLAT32,
+    Mode.COMPAT32: {0: (0x18, 0x10, 0x10), 3: (0x23, 0x2B, 0x2B)},
+    Mode.LONG64:   _FLAT32 | {3: (0x33, 0x2B, 0x2B)},
 }
+# fmt: on
+SELECTORS = {(mode, ring): segments for mode, levels in _LEVELS.items() for ring, segments in levels.items()}
+
+
+def visible(mode: Mode) -> tuple[str, ...]:
+    """The registers that an observation shows: outside 64-bit mode R8 to R15 are out of reach."""
+    return GPRS if mode is Mode.LONG64 else GPRS[:8]
 
 
 def resolve(value: Value, image: Image) -> int:
@@ -36,12 +44,13 @@ def code_address(row: Row, image: Image) -> int:
 
 
 def registers(row: Row, image: Image) -> dict[str, int]:
-    """Every general register as the stimulus starts: what the row says, else a pattern that tells them apart."""
-    wide = row.mode is Mode.LONG64
-    start = {name: (0x0101_0101_0101_0101 if wide else 0x0101_0101) * (n + 1) for n, name in enumerate(GPRS)}
+    """Every general register as the stimulus starts, in their order: what the row says, else what tells them apart."""
+    names = visible(row.mode)
+    pattern = 0x0101_0101_0101_0101 if row.mode is Mode.LONG64 else 0x0101_0101
+    start = {name: pattern * (n + 1) for n, name in enumerate(names)}
     start["rsp"] = image["user_stack_top" if row.ring == 3 else "kernel_stack_top"]
-    start.update((name, resolve(value, image)) for name, value in row.regs.items())
-    return {name: start[name] for name in VISIBLE[row.mode]}
+    start.update((name, resolve(value, image)) for name, value in row.regs.items() if name in start)
+    return start
 
 
 def offsets(row: Row) -> list[int]:
@@ -65,10 +74,10 @@ def encode(row: Row, image: Image) -> Entry:
             raise Fault(f"encoding the case {row.id}", f"{have} {what}, the table holds {limit}", "split the case")
     entry = Entry()
     s = entry.stimulus
-    for name, value in registers(row, image).items():
-        s.gpr[GPRS.index(name)] = value & 0xFFFF_FFFF_FFFF_FFFF
+    for n, value in enumerate(registers(row, image).values()):
+        s.gpr[n] = value & 0xFFFF_FFFF_FFFF_FFFF
     s.rip = s.code_address = code_address(row, image)
-    s.rflags = row.flags
+    s.rflags = row.flags | (Rflags.vm.mask if row.mode is Mode.VM86 else 0)
     s.cs, s.ss, s.ds = SELECTORS[row.mode, row.ring]
     s.code_length = len(code)
     s.code[: len(code)] = code

@@ -9,7 +9,7 @@ from virtproof.conformance.case import Case, HostScript, Program, Row
 from virtproof.conformance.compare import compare, mnemonic
 from virtproof.conformance.encode import offsets
 from virtproof.conformance.features import FEATURES
-from virtproof.conformance.guest import GuestStopped, boot, how_it_ended
+from virtproof.conformance.guest import Booted, GuestStopped, boot, how_it_ended
 from virtproof.guest_payloads import program
 from virtproof.guest_payloads.table import Observation, Phase
 from virtproof.guest_payloads.trampoline import Answer
@@ -30,13 +30,13 @@ def execute(case: Case, engine: Engine) -> CaseResult:
     checks: tuple[Check, ...] = ()
     evidence: tuple[str, ...] = ()
     try:
-        reason = _missing(case, engine)
+        reason = missing(case, engine)
         if reason:
             verdict = Verdict.SKIP
         else:
             match case:
                 case Row():
-                    verdict, reason, checks, evidence = _row(case, engine)
+                    verdict, reason, checks, evidence = judge_row(case, boot(case, engine))
                 case Program():
                     verdict, reason, checks, evidence = _program(case, engine)
                 case HostScript():
@@ -77,14 +77,15 @@ def result_of(
 Judged = tuple[Verdict, str, tuple[Check, ...], tuple[str, ...]]
 
 
-def _missing(case: Case, engine: Engine) -> str:
+def missing(case: Case, engine: Engine) -> str:
     """Empty, or why the case does not apply to what the engine offers."""
     offered = engine.supported_cpuid() if case.requires else ()
     return next(filter(None, (FEATURES[name].absent(offered) for name in case.requires)), "")
 
 
-def _row(row: Row, engine: Engine) -> Judged:
-    image, answer, sent = boot(row, engine)
+def judge_row(row: Row, booted: Booted) -> Judged:
+    """Compare what came of the row's guest with what the row expects."""
+    image, answer, sent = booted
     evidence = tuple(_evidence(row, answer))
     if row.expect.stop is not None:
         check = _stop_check(row.expect.stop, answer)
@@ -101,10 +102,23 @@ def _row(row: Row, engine: Engine) -> Judged:
 
 
 def _program(case: Program, engine: Engine) -> Judged:
-    ran = program.run(engine, case.image, memory=case.memory, seconds=case.seconds)
-    evidence = (*(f"observed: {value:#x}" for value in ran.observations), f"the guest ended: {ran.end}")
+    ran = program.run(
+        engine,
+        case.image,
+        memory=case.memory,
+        seconds=case.seconds,
+        vcpus=case.vcpus,
+        irqchip=case.irqchip,
+        arguments=case.arguments,
+    )
+    evidence = (
+        *(f"message: {text}" for text in ran.messages),
+        *(f"observed: {value:#x}" for value in ran.observations),
+        f"the guest ended: {ran.end}",
+    )
     if not ran.done:
-        return Verdict.CRASH, str(ran.end), (), evidence
+        how = str(ran.end) if ran.fault is None else f"{mnemonic(ran.fault)} that the program did not expect"
+        return Verdict.CRASH, how, (), evidence
     want, saw = (" ".join(f"{v:#x}" for v in values) or "none" for values in (case.observations, ran.observations))
     return _judge([Check("observations", want, saw, want == saw)], evidence)
 

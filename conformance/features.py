@@ -32,6 +32,7 @@ class Feature:
 
 # fmt: off
 FEATURES = {f.name: f for f in (
+    Feature("vme",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).vme),
     Feature("pse",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pse),
     Feature("pae",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pae),
     Feature("pge",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pge),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
+from virtproof.conformance.batch import Batch, execute_batch, plan
 from virtproof.conformance.case import Case
-from virtproof.conformance.execute import execute, result_of
+from virtproof.conformance.execute import result_of
 from virtproof.kvm import Kvm
 from virtproof.results import CaseResult, Verdict
 from virtproof.vmm.engines.kvm import KvmEngine
@@ -13,27 +14,47 @@ from virtproof.vmm.worker import WorkerDied, WorkerPool, WorkerTimedOut
 
 GRACE = 10.0  # seconds beyond a guest's own limit, which the watchdog enforces, before the worker is killed
 
+Answered = tuple[CaseResult, ...] | WorkerDied | WorkerTimedOut
+
 
 def run_cases(cases: Iterable[Case], *, engine: str, workers: int) -> Generator[CaseResult, None, None]:
     """Execute ``cases`` and yield their results in order of completion.
 
-    Closing the iterator ends the workers.  Raises ``KvmUnavailable`` where /dev/kvm cannot be used.
+    Rows share guests where they can, and what a shared guest does not settle is run again alone, so that verdicts are
+    those of cases that run alone.  Closing the iterator ends the workers.  Raises ``KvmUnavailable`` where /dev/kvm
+    cannot be used.
     """
     if engine != "kvm":
         raise ValueError(f"no engine {engine!r}")
     with Kvm.open() as kvm:
         shared = KvmEngine(kvm)  # forked workers inherit its descriptor
-        # What is sent to a worker is the number of a case: cases hold functions, which do not pickle.
+        # What is sent to a worker are the numbers of cases: cases hold functions, which do not pickle.
         todo = list(cases)
+        number = {case.id: n for n, case in enumerate(todo)}
         limit = max((case.seconds for case in todo), default=0) + GRACE
-        pool: WorkerPool[int, CaseResult] = WorkerPool(lambda number: execute(todo[number], shared), workers)
+        pool: WorkerPool[tuple[int, ...], tuple[CaseResult, ...]] = WorkerPool(
+            lambda numbers: execute_batch(tuple(todo[n] for n in numbers), shared), workers
+        )
+        unsettled: list[Batch] = []
         with pool:
-            for number, answer in pool.map(range(len(todo)), limit):
-                case = todo[number]
-                match answer:
-                    case WorkerTimedOut():
-                        yield result_of(case, Verdict.CRASH, f"stuck in the kernel: {answer}", seconds=answer.seconds)
-                    case WorkerDied():  # an exception in the target is one of these too
-                        yield result_of(case, Verdict.ERROR, str(answer))
-                    case _:
-                        yield answer
+            for batches in (plan(todo), unsettled):
+                sent = (tuple(number[case.id] for case in batch) for batch in batches)
+                for numbers, answer in pool.map(sent, limit):
+                    batch = tuple(todo[n] for n in numbers)
+                    results = _results(batch, answer)
+                    yield from results
+                    settled = {result.id for result in results}
+                    unsettled += ((case,) for case in batch if case.id not in settled)
+
+
+def _results(batch: Batch, answer: Answered) -> tuple[CaseResult, ...]:
+    """What is settled; of a batch whose worker gave no answer nothing is, of a case alone that is the answer."""
+    match answer:
+        case tuple():
+            return answer
+        case _ if len(batch) > 1:
+            return ()
+        case WorkerTimedOut():
+            return (result_of(batch[0], Verdict.CRASH, f"stuck in the kernel: {answer}", seconds=answer.seconds),)
+        case _:  # an exception in the target is one of these too
+            return (result_of(batch[0], Verdict.ERROR, str(answer)),)

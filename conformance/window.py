@@ -16,7 +16,7 @@ from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.paging import Entry64, Page1G, Page2M, Page4K, Table64
 
 WINDOW = 1 << 39  # in 64-bit mode
-BASE = {Mode.LONG64: WINDOW, Mode.PAE32: 1 << 30}
+BASE = {Mode.LONG64: WINDOW, Mode.PAE32: 1 << 30, Mode.PSE32: 1 << 30}
 
 KERNEL_CODE_HIGH = 1  # bits 31:16 of the symbol kernel_code, which no value can compute: trampoline.ld
 FRAME = At("frame")  # four pages of memory to be mapped in the window

@@ -28,19 +28,41 @@ BUILT = HERE / "images"
 class Recipe:
     """How one image is made."""
 
-    source: str
+    sources: tuple[str, ...]
     linker_script: str
     machine: str  # "64" or "32": gcc -m, and the linker's emulation
-    defines: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
+
+def assembled(source: str, linker_script: str, machine: str, *flags: str) -> Recipe:
+    """An image of one file in assembler."""
+    return Recipe((source,), linker_script, machine, flags)
+
+
+def in_c(source: str) -> Recipe:
+    """A program in C, with the library: no libc, and no registers that an interrupt handler does not save."""
+    return Recipe((source, *LIBRARY), "library/program.ld", "64", C_FLAGS)
+
+
+LIBRARY = tuple(sorted(f"library/{file.name}" for file in (HERE / "library").glob("*.[cS]")))
+C_FLAGS = (
+    "-std=gnu11", "-O2", "-Wall", "-Wextra", "-ffreestanding", "-fno-pic", "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-mno-red-zone", "-mgeneral-regs-only",
+)  # fmt: skip
 
 # fmt: off
 RECIPES: Mapping[str, Recipe] = {
-    "real16":     Recipe("real16.S",     "real16.ld",     "32"),
-    "prot32":     Recipe("prot32.S",     "trampoline.ld", "32"),
-    "pae32":      Recipe("prot32.S",     "trampoline.ld", "32", ("-DPAE",)),
-    "long64":     Recipe("long64.S",     "trampoline.ld", "64"),
-    "fresh_zero": Recipe("fresh_zero.S", "program.ld",    "64"),
+    "real16":     assembled("real16.S",     "real16.ld",     "32"),
+    "vm86":       assembled("prot32.S",     "low.ld",        "32"),
+    "prot16":     assembled("prot32.S",     "low.ld",        "32"),
+    "prot32":     assembled("prot32.S",     "trampoline.ld", "32"),
+    "pse32":      assembled("prot32.S",     "trampoline.ld", "32", "-DPSE"),
+    "pae32":      assembled("prot32.S",     "trampoline.ld", "32", "-DPAE"),
+    "compat32":   assembled("long64.S",     "trampoline.ld", "64"),
+    "long64":     assembled("long64.S",     "trampoline.ld", "64"),
+    "fresh_zero": assembled("fresh_zero.S", "program.ld",    "64"),
+    "reproducer": assembled("reproducer.S", "reproducer.ld", "64"),
+    "smp":        in_c("smp.c"),
 }
 # fmt: on
 
@@ -102,10 +124,12 @@ def build(name: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
         at = Path(work)
         (at / "table.h").write_text(table.c_header())
-        obj, elf, binary, index = (str(at / f"{name}.{suffix}") for suffix in ("o", "elf", "bin", "json"))
+        elf, binary, index = (str(at / f"{name}.{suffix}") for suffix in ("elf", "bin", "json"))
+        objects = [str(at / f"{n}.o") for n in range(len(recipe.sources))]
         emulation = {"64": "elf_x86_64", "32": "elf_i386"}[recipe.machine]
-        _run("gcc", f"-m{recipe.machine}", "-c", f"-I{work}", *recipe.defines, str(HERE / recipe.source), "-o", obj)
-        _run("ld", "-m", emulation, "-T", str(HERE / recipe.linker_script), "--build-id=none", obj, "-o", elf)
+        for source, made in zip(recipe.sources, objects, strict=True):
+            _run("gcc", f"-m{recipe.machine}", "-c", f"-I{work}", *recipe.flags, str(HERE / source), "-o", made)
+        _run("ld", "-m", emulation, "-T", str(HERE / recipe.linker_script), "--build-id=none", *objects, "-o", elf)
         _run("objcopy", "-O", "binary", elf, binary)
         symbols = {
             fields[2]: int(fields[0], 16)
@@ -127,8 +151,8 @@ def _run(*command: str) -> str:
 def _stamp(recipe: Recipe) -> str:
     """What an image depends on, as a hash."""
     digest = hashlib.sha256(repr(recipe).encode() + table.c_header().encode())
-    included = sorted(HERE.glob("*.inc"))
-    for file in (HERE / recipe.source, HERE / recipe.linker_script, *included):
+    included = sorted((*HERE.glob("*.inc"), *HERE.glob("library/*.h")))
+    for file in (*(HERE / source for source in recipe.sources), HERE / recipe.linker_script, *included):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -1,8 +1,11 @@
-/* Trampoline for long64: 64-bit mode with 4-level paging, rings 0 and 3.
+/* Trampoline for long64 (64-bit mode with 4-level paging, rings 0 to 3) and compat32 (compatibility mode: stimuli whose
+   code segment is a 32-bit one, rings 0 and 3; the handlers are 64-bit code).
 
    The host enters at `entry` in 64-bit mode at ring 0 with CR3 = pml4.  The image then walks `table`.
    Selectors: 0x08 code, 0x10 data, 0x18 32-bit code, 0x20 user 32-bit code, 0x28 user data, 0x30 user code
-   (in the order that SYSRET wants), 0x38 TSS, from 0x48 four spare descriptors for stimuli.
+   (in the order that SYSRET wants), 0x38 TSS, from 0x48 four spare descriptors for stimuli, 0x68 16-bit code,
+   0x70 16-bit data, 0x78 and 0x80 the same for ring 3, 0x88 code and 0x90 data of ring 1, 0x98 code and 0xa0 data of
+   ring 2.
 
    Memory is mapped one to one below 1 GiB, for the supervisor only except the user pages.
    `window` (virtual 512 GiB, its own PML4 entry) has tables of its own at every level, all empty: stimuli may
@@ -110,6 +113,9 @@ x_mem16:
         ret
 x_mem64:
         xchg    %r8, (%r10)
+        ret
+x_mem32:
+        xchg    %r8d, (%r10)
         ret
 x_cr0:  mov     %cr0, %r9
         mov     %r8, %cr0
@@ -264,6 +270,9 @@ lost:   mov     %ecx, %eax
 done:   or      $(EVENT_DONE << 24), %eax
 last:   mov     $REPORT_PORT, %edx
         out     %eax, %dx
+        mov     on_done, %ecx
+        jrcxz   1f
+        jmp     *%rcx
 1:      cli
         hlt
         jmp     1b
@@ -305,6 +314,14 @@ gdt:    .quad   0
         .byte   0, 0x89, 0, 0
         .quad   0
         .quad   0, 0, 0, 0              # 48 spare
+        .quad   0x00009b000000ffff      # 68 code, 16-bit
+        .quad   0x000093000000ffff      # 70 data, 16-bit
+        .quad   0x0000fb000000ffff      # 78 user code, 16-bit
+        .quad   0x0000f3000000ffff      # 80 user data, 16-bit
+        .quad   0x00afbb000000ffff      # 88 ring 1 code, 64-bit
+        .quad   0x00cfb3000000ffff      # 90 ring 1 data
+        .quad   0x00afdb000000ffff      # 98 ring 2 code, 64-bit
+        .quad   0x00cfd3000000ffff      # a0 ring 2 data
 gdt_end:
 gdtr:   .word   gdt_end - gdt - 1
         .quad   gdt
@@ -313,7 +330,7 @@ idtr:   .word   idt_end - idt - 1
         .balign 16
         .long   0                       # so that the TSS's quadwords are aligned
 tss:    .long   0
-        .quad   rsp0_top, 0, 0
+        .quad   rsp0_top, rsp1_top, rsp2_top
         .quad   0
         .quad   ist1_top, ist2_top, 0, 0, 0, 0, 0
         .quad   0
@@ -323,16 +340,17 @@ io_bitmap:
 tss_end:
         .balign 8
 exchanges:
-        .quad   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr
+        .quad   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr, x_mem32
 debug_registers:
         .quad   x_dr0, x_dr1, x_dr2, x_dr3, lost, lost, x_dr6, x_dr7
-        .globl  count
+        .globl  count, on_done
 current:        .quad 0
 base_cr0:       .quad 0
 base_cr3:       .quad 0
 base_cr4:       .quad 0
 index:          .long 0
 count:          .long 0                 # of entries in the table: written by the host
+on_done:        .long 0                 # where to go at the end, or 0 to halt: written by who boots this without a host
 phase:          .long 0
 applied:        .long 0
 

@@ -1,11 +1,21 @@
-/* Trampoline for prot32 (protected mode without paging) and, with -DPAE, pae32 (32-bit PAE paging); rings 0 and 3.
+/* Trampoline for the modes whose handlers are 32-bit code:
 
-   The host enters at `entry` in flat 32-bit protected mode at ring 0; for pae32 with paging on and CR3 = pdpt.
-   The image then walks `table`, as long64.S does.  Only the low halves of the table's fields are used.
-   Selectors: 0x08 code, 0x10 data, 0x20 user code, 0x28 user data, 0x38 TSS, from 0x48 four spare descriptors.
+     prot32   flat protected mode without paging, rings 0 to 3
+     pae32    the same with PAE paging (-DPAE)
+     pse32    the same with two-level paging and 4 MiB pages (-DPSE)
+     prot16   16-bit segments of 64 KiB, rings 0 and 3; handlers and TSS are 32-bit ones
+     vm86     virtual-8086 mode: stimuli that have EFLAGS.VM set
 
-   pae32 maps memory one to one below 1 GiB, for the supervisor only except the user pages.  `window` (linear
-   1 GiB, its own PDPT entry) has a page directory and a page table of its own for stimuli. */
+   The last two are prot32 with everything that stimuli touch in the first 64 KiB (low.ld).
+
+   The host enters at `entry` in flat 32-bit protected mode at ring 0; with paging on, and CR3 = pdpt or pd, where the
+   mode pages.  The image then walks `table`, as long64.S does.  Only the low halves of the table's fields are used.
+   Selectors: 0x08 code, 0x10 data, 0x20 user code, 0x28 user data, 0x38 TSS, from 0x48 four spare descriptors,
+   0x68 16-bit code, 0x70 16-bit data, 0x78 and 0x80 the same for ring 3, 0x88 code and 0x90 data of ring 1,
+   0x98 code and 0xa0 data of ring 2.
+
+   pae32 and pse32 map memory one to one below 1 GiB, for the supervisor only except the user pages.  `window` (linear
+   1 GiB) has entries of its own in a page directory, and a page table, for stimuli. */
 
 #include "table.h"
 
@@ -16,11 +26,11 @@
 #define USER_END 0x20
 #define RFLAGS_TF 0x100
 #define RFLAGS_RF 0x10000
+#define RFLAGS_VM 0x20000
 
-/* The stimulus's registers, from its entry at ebx; its DS and ES from eax. */
+/* The stimulus's registers, from its entry at ebx; its DS and ES from `segment`.  DS goes last but one, for the
+   stimulus's may not reach the table; CS does. */
         .macro  LOAD
-        mov     %eax, %ds
-        mov     %eax, %es
         movl    $PHASE_RUN, phase
         mov     STIM_GPR + 8 * 0(%ebx), %eax
         mov     STIM_GPR + 8 * 1(%ebx), %ecx
@@ -28,7 +38,9 @@
         mov     STIM_GPR + 8 * 5(%ebx), %ebp
         mov     STIM_GPR + 8 * 6(%ebx), %esi
         mov     STIM_GPR + 8 * 7(%ebx), %edi
-        mov     STIM_GPR + 8 * 3(%ebx), %ebx
+        mov     segment, %es
+        mov     segment, %ds
+        mov     %cs:STIM_GPR + 8 * 3(%ebx), %ebx
         .endm
 
         .code32
@@ -89,14 +101,15 @@ walk:   mov     $walker_stack_top, %esp
         mov     %eax, %cr3
 
         mov     STIM_DS(%ebx), %eax
+        testl   $RFLAGS_VM, STIM_RFLAGS(%ebx)
+        jnz     5f
+        mov     %eax, segment
         testb   $3, STIM_CS(%ebx)
-        jz      3f
-        pushl   STIM_SS(%ebx)
-        pushl   STIM_GPR + 8 * 4(%ebx)
-        jmp     4f
-3:      mov     STIM_GPR + 8 * 4(%ebx), %esp    /* a return to the same level leaves the stack alone */
+        jnz     6f
+        mov     STIM_SS(%ebx), %ss              /* a return to the same level leaves the stack alone */
+        mov     STIM_GPR + 8 * 4(%ebx), %esp
         testl   $(RFLAGS_TF | RFLAGS_RF), STIM_RFLAGS(%ebx)
-        jnz     4f
+        jnz     7f
         /* Without IRET where it can be done without: a host with a broken IRET shall fail the cases about IRET,
            not all of them. */
         pushl   STIM_CS(%ebx)
@@ -105,7 +118,14 @@ walk:   mov     $walker_stack_top, %esp
         LOAD
         popf
         lret
-4:      pushl   STIM_RFLAGS(%ebx)
+5:      movl    $DATA, segment          /* until IRET loads the segments of virtual-8086 mode */
+        pushl   $0                      /* GS */
+        pushl   $0                      /* FS */
+        push    %eax                    /* DS */
+        push    %eax                    /* ES */
+6:      pushl   STIM_SS(%ebx)
+        pushl   STIM_GPR + 8 * 4(%ebx)
+7:      pushl   STIM_RFLAGS(%ebx)
         pushl   STIM_CS(%ebx)
         pushl   STIM_RIP(%ebx)
         LOAD
@@ -124,6 +144,9 @@ x_mem16:
 x_mem64:
         xchg    %eax, (%ebp)
         xchg    %edx, 4(%ebp)
+        ret
+x_mem32:
+        xchg    %eax, (%ebp)
         ret
 x_cr0:  mov     %cr0, %ecx
         mov     %eax, %cr0
@@ -172,19 +195,19 @@ x_old:  mov     %ecx, %eax
 
 /* Every vector enters here with: vector, error code (0 where the processor pushes none), then the frame. */
 common: push    %eax
-        mov     %ss:current, %eax
-        mov     %ecx, %ss:OBS_GPR + 8 * 1(%eax)
-        mov     %edx, %ss:OBS_GPR + 8 * 2(%eax)
-        mov     %ebx, %ss:OBS_GPR + 8 * 3(%eax)
-        mov     %ebp, %ss:OBS_GPR + 8 * 5(%eax)
-        mov     %esi, %ss:OBS_GPR + 8 * 6(%eax)
-        mov     %edi, %ss:OBS_GPR + 8 * 7(%eax)
-        pushf
-        popl    %ss:OBS_HANDLER_RFLAGS(%eax)
-        mov     %eax, %ebx
         mov     $DATA, %eax             /* a stimulus may have loaded any DS */
         mov     %eax, %ds
         mov     %eax, %es
+        mov     current, %eax
+        mov     %ecx, OBS_GPR + 8 * 1(%eax)
+        mov     %edx, OBS_GPR + 8 * 2(%eax)
+        mov     %ebx, OBS_GPR + 8 * 3(%eax)
+        mov     %ebp, OBS_GPR + 8 * 5(%eax)
+        mov     %esi, OBS_GPR + 8 * 6(%eax)
+        mov     %edi, OBS_GPR + 8 * 7(%eax)
+        pushf
+        popl    OBS_HANDLER_RFLAGS(%eax)
+        mov     %eax, %ebx
         popl    OBS_GPR(%ebx)
         popl    OBS_VECTOR(%ebx)
         popl    OBS_ERROR_CODE(%ebx)
@@ -194,9 +217,11 @@ common: push    %eax
         popl    OBS_RFLAGS(%ebx)
         mov     %esp, OBS_GPR + 8 * 4(%ebx)
         mov     %ss, OBS_SS(%ebx)
+        testl   $RFLAGS_VM, OBS_RFLAGS(%ebx)    /* then CS is no selector */
+        jnz     0f
         testb   $3, OBS_CS(%ebx)
         jz      1f
-        popl    OBS_GPR + 8 * 4(%ebx)
+0:      popl    OBS_GPR + 8 * 4(%ebx)
         popl    OBS_SS(%ebx)
 1:      mov     OBS_GPR + 8 * 4(%ebx), %eax
         mov     %eax, OBS_RSP(%ebx)
@@ -280,6 +305,9 @@ lost:   mov     %ecx, %eax
 done:   or      $(EVENT_DONE << 24), %eax
 last:   mov     $REPORT_PORT, %edx
         out     %eax, %dx
+        mov     on_done, %ecx
+        jecxz   1f
+        jmp     *%ecx
 1:      cli
         hlt
         jmp     1b
@@ -299,7 +327,7 @@ stubs:  .set    v, 0
 
         .section .data, "aw"
         .balign 16
-        .globl  idt, gdt, tss, io_bitmap, stubs, base_cr0, base_cr4
+        .globl  idt, gdt, tss, io_bitmap, redirection_bitmap, stubs, base_cr0, base_cr4
 idt:    .set    v, 0
         .rept   256
         .word   stubs + 16 * v, 0x08
@@ -321,32 +349,44 @@ gdt:    .quad   0
         .byte   0, 0x89, 0, 0
         .quad   0                       /* 40 the long64 TSS's upper half: kept empty, so that selectors agree */
         .quad   0, 0, 0, 0              /* 48 spare */
+        .quad   0x00009b000000ffff      /* 68 16-bit code */
+        .quad   0x000093000000ffff      /* 70 16-bit data */
+        .quad   0x0000fb000000ffff      /* 78 user 16-bit code */
+        .quad   0x0000f3000000ffff      /* 80 user 16-bit data */
+        .quad   0x00cfbb000000ffff      /* 88 ring 1 code */
+        .quad   0x00cfb3000000ffff      /* 90 ring 1 data */
+        .quad   0x00cfdb000000ffff      /* 98 ring 2 code */
+        .quad   0x00cfd3000000ffff      /* a0 ring 2 data */
 gdt_end:
 gdtr:   .word   gdt_end - gdt - 1
         .long   gdt
 idtr:   .word   idt_end - idt - 1
         .long   idt
         .balign 16
-tss:    .long   0, rsp0_top, DATA
-        .fill   22, 4, 0
+tss:    .long   0, rsp0_top, DATA, rsp1_top, 0x91, rsp2_top, 0xa2
+        .fill   18, 4, 0
         .word   0, io_bitmap - tss
+redirection_bitmap:                     /* of INT n in virtual-8086 mode with CR4.VME: all go to the monitor */
+        .fill   32, 1, 0xff
 io_bitmap:
         .fill   8193, 1, 0xff
 tss_end:
         .balign 4
 exchanges:
-        .long   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr
+        .long   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr, x_mem32
 debug_registers:
         .long   x_dr0, x_dr1, x_dr2, x_dr3, lost, lost, x_dr6, x_dr7
-        .globl  count
+        .globl  count, on_done
 current:        .long 0
 base_cr0:       .long 0
 base_cr3:       .long 0
 base_cr4:       .long 0
 index:          .long 0
 count:          .long 0                 /* of entries in the table: written by the host */
+on_done:        .long 0                 /* where to go at the end, or 0 to halt: written by who boots this without a host */
 phase:          .long 0
 applied:        .long 0
+segment:        .long 0                 /* DS and ES to enter with */
 
 #ifdef PAE
         .section .pages, "aw"
@@ -368,4 +408,25 @@ window_pd:
 window_pt:
         .fill   512, 8, 0
 pdpt:   .long   pd + 1, 0, window_pd + 1, 0, 0, 0, 0, 0
+#endif
+
+#ifdef PSE
+        .section .pages, "aw"
+        .globl  pd, pt, window_pd, window_pt
+pd:     .long   pt + 7
+        .set    p, 1
+        .rept   255
+        .long   (p << 22) | 0x83
+        .set    p, p + 1
+        .endr
+window_pd:
+        .long   window_pt + 7
+        .fill   767, 4, 0
+pt:     .set    p, 0
+        .rept   1024
+        .long   (p << 12) | 3 | 4 * (p >= USER_FIRST && p < USER_END)
+        .set    p, p + 1
+        .endr
+window_pt:
+        .fill   1024, 4, 0
 #endif

@@ -88,6 +88,9 @@ x_mem64:
         xchg    %eax, %ds:(%bp)
         xchg    %edx, %ds:4(%bp)
         ret
+x_mem32:
+        xchg    %eax, %ds:(%bp)
+        ret
 x_cr0:  mov     %cr0, %ecx
         mov     %eax, %cr0
         jmp     x_old
@@ -221,6 +224,9 @@ lost:   mov     %ecx, %eax
 done:   or      $(EVENT_DONE << 24), %eax
 last:   mov     $REPORT_PORT, %dx
         out     %eax, %dx
+        mov     on_done, %cx
+        jcxz    1f
+        jmp     *%cx
 1:      cli
         hlt
         jmp     1b
@@ -236,17 +242,18 @@ stubs:  .set    v, 0
 
         .section .data, "aw"
         .balign 4
-        .globl  count, stubs
+        .globl  count, on_done, stubs
 idtr:   .word   256 * 4 - 1
         .long   0
         .balign 4
 exchanges:
-        .word   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr
+        .word   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr, x_mem32
 debug_registers:
         .word   x_dr0, x_dr1, x_dr2, x_dr3, lost, lost, x_dr6, x_dr7
         .balign 4
 index:          .long 0
 count:          .long 0                 # of entries in the table: written by the host
+on_done:        .long 0                 # where to go at the end, or 0 to halt: written by who boots this without a host
 saved_eax:      .long 0
 current:        .word 0                 # segment of the current entry
 saved_ds:       .word 0

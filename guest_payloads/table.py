@@ -32,6 +32,7 @@ class SetKind(IntEnum):
     MSR = 6  # index: the MSR
     DR = 7  # index: 0-3, 6 or 7
     XCR = 8  # index: 0
+    MEM32 = 9
 
 
 class Phase(IntEnum):

@@ -11,7 +11,8 @@ def host_of(answers: Answers) -> Host:
     """The host's identity.  What is unknown is empty; nothing here identifies a person or a serial number."""
 
     def text(*facts: str) -> str:
-        return " ".join(str(answers.value(fact)) for fact in facts if answers.value(fact) is not None)
+        words = (str(answers.value(fact) or "").strip() for fact in facts)
+        return " ".join(filter(None, words))
 
     return Host(
         vendor=text("cpu.vendor"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from virtproof.results import ClaimResult, Finding, Run, Standing, Verdict
@@ -24,6 +24,7 @@ OPEN = frozenset({Standing.NOT_MET, Standing.STALE_WAIVER, Standing.UNKNOWN})
 class Cause:
     """One thing that stands in the way."""
 
+    kind: str  # what its like have in common: one action mends them all
     text: str
     gates: bool  # does a requirement that decides the outcome fail by it?
     affects: tuple[str, ...]  # titles of requirements and claims
@@ -35,7 +36,7 @@ class Digest:
     """The first screen of a report."""
 
     causes: tuple[Cause, ...]  # those that gate first
-    actions: tuple[str, ...]  # one for each cause, in their order
+    actions: tuple[str, ...]  # one for each kind of cause, in their order
     findings: tuple[Finding, ...]  # what needs attention first
     verdicts: dict[str, int]  # over all areas; every Verdict is there
 
@@ -54,7 +55,7 @@ def digest(run: Run) -> Digest:
     in_the_way: list[Finding | ClaimResult] = [finding for finding in findings if finding.standing in OPEN]
     in_the_way += [claim for claim in run.claims if claim.cause]
     causes = _causes(in_the_way)
-    actions = [cause.action for cause in causes if cause.action]
+    actions = [*_first_of_each_kind(causes)]
     if not run.complete:
         actions.append("Run virtproof check again and let it finish.")
     return Digest(
@@ -65,23 +66,32 @@ def digest(run: Run) -> Digest:
     )
 
 
+def _first_of_each_kind(causes: Iterable[Cause]) -> Iterator[str]:
+    seen = set()
+    for cause in causes:
+        if cause.action and cause.kind not in seen:
+            seen.add(cause.kind)
+            yield cause.action
+
+
 def _attention(finding: Finding) -> tuple[int, bool, int]:
     severity = SEVERITIES.index(finding.severity) if finding.severity in SEVERITIES else len(SEVERITIES)
     return STANDINGS.index(finding.standing), not finding.gates, severity
 
 
 def _causes(in_the_way: Iterable[Finding | ClaimResult]) -> tuple[Cause, ...]:
-    by_name: dict[str, list[Finding | ClaimResult]] = {}
+    by_text: dict[str, list[Finding | ClaimResult]] = {}
     for item in in_the_way:
-        by_name.setdefault(item.cause or _words(item), []).append(item)
+        by_text.setdefault(_words(item), []).append(item)
     causes = [
         Cause(
-            text=next((item.cause_text for item in items if item.cause_text), _words(items[0])),
+            kind=items[0].cause or text,
+            text=text,
             gates=any(isinstance(item, Finding) and item.gates for item in items),
             affects=tuple(dict.fromkeys(item.title for item in items)),
             action=next((item.remedy_text for item in items if item.remedy_text), ""),
         )
-        for items in by_name.values()
+        for text, items in by_text.items()
     ]
     return tuple(sorted(causes, key=lambda cause: not cause.gates))
 

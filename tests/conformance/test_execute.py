@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import pytest
 
 from virtproof.conformance import pool
-from virtproof.conformance.case import Case, Expect, HostScript, Insn, Row, completes, faults, stops
+from virtproof.conformance.batch import Batch
+from virtproof.conformance.case import Expect, HostScript, Insn, Row, completes, faults, stops
 from virtproof.conformance.execute import execute, result_of
 from virtproof.conformance.guest import GuestStopped
 from virtproof.guest_payloads.trampoline import Mode
@@ -109,17 +110,17 @@ def test_verdicts_of_host_scripts(function: object, verdict: Verdict, reason: st
 
 @pytest.mark.kvm
 def test_a_killed_or_stuck_worker_costs_one_case(engine: KvmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def play(case: Case, engine: Engine) -> CaseResult:
-        match case.title:
-            case "dies":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "hangs":
-                signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-                while True:
-                    time.sleep(1)
-        return result_of(case, Verdict.PASS, "")
+    def play(batch: Batch, engine: Engine) -> tuple[CaseResult, ...]:
+        titles = [case.title for case in batch]
+        if "dies" in titles:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "hangs" in titles:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            while True:
+                time.sleep(1)
+        return tuple(result_of(case, Verdict.PASS, "") for case in batch)
 
-    monkeypatch.setattr(pool, "execute", play)
+    monkeypatch.setattr(pool, "execute_batch", play)
     monkeypatch.setattr(pool, "GRACE", 0.2)
     cases = [
         Row(

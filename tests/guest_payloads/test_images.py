@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from virtproof.guest_payloads import images
-from virtproof.guest_payloads.images import BuildError, Recipe
+from virtproof.guest_payloads.images import BuildError
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_built_images_need_no_compiler(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_source_that_does_not_assemble_shows_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.S").write_text("frobnicate %eax\n")
     monkeypatch.setattr(images, "HERE", tmp_path)
-    monkeypatch.setattr(images, "RECIPES", {"broken": Recipe("broken.S", "broken.ld", "64")})
+    monkeypatch.setattr(images, "RECIPES", {"broken": images.assembled("broken.S", "broken.ld", "64")})
     with pytest.raises(BuildError, match="no such instruction"):
         images.build("broken", tmp_path / "out")
     assert os.listdir(tmp_path / "out") == []

@@ -13,15 +13,15 @@ from virtproof.vmm.machine import Machine
 
 pytestmark = pytest.mark.kvm
 
-# kvm_pvm cannot run the other two; what they do is checked where a host can (docs/hosts.md).
-MODES = (Mode.LONG64, Mode.PROT32, Mode.REAL16)
+# kvm_pvm cannot run the other three; what they do is checked where a host can (docs/hosts.md).
+MODES = (Mode.LONG64, Mode.COMPAT32, Mode.PROT32, Mode.PROT16, Mode.REAL16)
+SEGMENTS = {Mode.REAL16: (0, 0), Mode.PROT16: (0x68, 0x70), Mode.COMPAT32: (0x18, 0x10)}  # CS and data
 
 UD2 = b"\x0f\x0b"
 NOP = b"\x90"
 LOOP = b"\xeb\xfe"
 HLT = b"\xf4"
 LIDT_ZERO = b"\x0f\x01\x1c\x25" + (0x16000).to_bytes(4, "little")  # lidt [kernel_data], which is all zero
-WIDTH = {Mode.LONG64: 0xFFFF_FFFF_FFFF_FFFF, Mode.PROT32: 0xFFFF_FFFF, Mode.REAL16: 0xFFFF_FFFF}
 
 
 def entry(mode: Mode, code: bytes) -> Entry:
@@ -32,8 +32,8 @@ def entry(mode: Mode, code: bytes) -> Entry:
     stimulus.gpr[GPRS.index("rsp")] = image["kernel_stack_top"]
     stimulus.rip = stimulus.code_address = image["kernel_code"]
     stimulus.rflags = 2
-    if mode is not Mode.REAL16:
-        stimulus.cs, stimulus.ss, stimulus.ds = 0x08, 0x10, 0x10
+    stimulus.cs, stimulus.ss = SEGMENTS.get(mode, (0x08, 0x10))
+    stimulus.ds = stimulus.ss
     stimulus.code[: len(code)] = code
     stimulus.code_length = len(code)
     return made
@@ -46,9 +46,10 @@ def test_registers_go_in_and_come_out(engine: KvmEngine, mode: Mode) -> None:
     assert seen is not None
     assert (seen.vector, seen.phase, seen.rip) == (Vector.UD, Phase.RUN, images.load(mode)["kernel_code"] + 1)
     visible = range(16) if mode is Mode.LONG64 else range(8)
-    expected = [0x0123_4567_89AB_0000 + n & WIDTH[mode] for n in visible]
+    width = 0xFFFF_FFFF_FFFF_FFFF if mode is Mode.LONG64 else 0xFFFF_FFFF
+    expected = [0x0123_4567_89AB_0000 + n & width for n in visible]
     expected[4] = images.load(mode)["kernel_stack_top"]
-    assert [seen.gpr[n] for n in visible] == expected
+    assert [seen.gpr[n] & width for n in visible] == expected
 
 
 @pytest.mark.parametrize("mode", MODES)

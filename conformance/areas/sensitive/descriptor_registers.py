@@ -36,7 +36,7 @@ LGDT_SI, SGDT_BX = Insn("66 0f 01 14", "lgdt [si]"), Insn("66 0f 01 07", "sgdt [
 KERNEL, USER = At("kernel_data"), At("user_data")
 FILL = 0xEEEE_EEEE_EEEE_EEEE
 LOW6 = FILL & (1 << 48) - 1
-GDT_LIMIT, IDT_LIMIT, IDT32_LIMIT = 13 * 8 - 1, 256 * 16 - 1, 256 * 8 - 1
+GDT_LIMIT, IDT_LIMIT, IDT32_LIMIT = 21 * 8 - 1, 256 * 16 - 1, 256 * 8 - 1
 TR = 0x38
 UMIP = cr4(on=Cr4.umip.mask)
 

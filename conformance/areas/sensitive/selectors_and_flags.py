@@ -2,7 +2,8 @@
 
 None of these can be made to trap by the guest, so a monitor that runs the guest's kernel at another level than CPL 0, or
 on the host's descriptor tables, shows here.  LAR finds exactly the guest's descriptors: of the trampoline's GDT these are
-code and data (0x08, 0x10, 0x18, and with DPL 3: 0x20, 0x28, 0x30) and the TSS (0x38); the guest has no LDT.
+code and data (0x08 to 0x18, 0x68, 0x70, 0x88 to 0xA0, and with DPL 3: 0x20 to 0x30, 0x78, 0x80) and the TSS (0x38); the
+guest has no LDT.
 """
 
 from virtproof.conformance.case import Insn, completes, family
@@ -34,8 +35,10 @@ SCAN = (
     Insn("75 f1", "jne 6"),
     Insn("31 c0", "xor eax, eax"),
 )
-FOUND_AT_0 = {"rcx": 7, "rdx": 0x08 + 0x10 + 0x18 + 0x20 + 0x28 + 0x30 + 0x38, "rbx": 0, "rax": 0}
-FOUND_AT_3 = {"rcx": 3, "rdx": 0x20 + 0x28 + 0x30, "rbx": 0, "rax": 0}
+ALL = (*range(0x08, 0x40, 8), *range(0x68, 0xA8, 8))
+DPL_3 = (0x20, 0x28, 0x30, 0x78, 0x80)
+FOUND_AT_0 = {"rcx": len(ALL), "rdx": sum(ALL), "rbx": 0, "rax": 0}
+FOUND_AT_3 = {"rcx": len(DPL_3), "rdx": sum(DPL_3), "rbx": 0, "rax": 0}
 
 IF, IOPL3 = Rflags.if_.mask, Rflags.iopl.mask
 LONG64, PROT32 = Mode.LONG64, Mode.PROT32
