@@ -154,3 +154,31 @@ def test_packets_that_come_too_early_are_answered_after_the_stop(debug: Callable
             client.ask(b"k")
 
     assert debug(OUT_FOREVER.replace(b"\xee", NOP), script) == Killed()
+
+
+def test_a_breakpoint_of_the_second_vcpu_is_told_and_stepped_over_alone(engine: KvmEngine) -> None:
+    def script(address: str) -> None:
+        with closing(Client(address)) as client:
+            assert client.ask(b"Z0,%x,1" % (CODE + 0x102)) == b"OK"
+            assert client.ask(b"vCont;c") == b"T05thread:2;swbreak:;"
+            assert client.ask(b"z0,%x,1" % (CODE + 0x102)) == b"OK"
+            assert client.ask(b"vCont;s:2") == b"T05thread:2;"
+            assert client.ask(b"p10") == (CODE + 0x103).to_bytes(8, "little").hex().encode()
+            assert client.ask(b"Hg1") == b"OK"
+            assert client.ask(b"p10") == CODE.to_bytes(8, "little").hex().encode()
+            client.send(b"$vCont;c#a8")
+            client.send(b"\x03")
+            assert client.told().startswith(b"T02thread:")
+            client.ask(b"k")
+
+    with (
+        machine(engine, modes.prot32, SPIN, vcpus=2) as it,
+        Listener("0") as listener,
+        Debugs(script, listener),
+        Debugger(it, listener) as debugger,
+    ):
+        it.memory.load(CODE + 0x100, NOP * 4 + SPIN)
+        for index, vcpu in enumerate(it.vcpus):
+            vcpu.set_special_registers(modes.prot32(vcpu.special_registers()))
+            vcpu.set_registers(Registers(rip=CODE + 0x100 * index))
+        assert debugger.run(SECONDS) == Killed()
