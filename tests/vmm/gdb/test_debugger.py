@@ -20,7 +20,7 @@ from virtproof.vmm.registers import Registers
 
 pytestmark = pytest.mark.kvm
 
-PORT = 0x510
+PORT, FLAG = 0x510, 0x9000
 NOP, HLT, UD2, SPIN = b"\x90", b"\xf4", b"\x0f\x0b", b"\xeb\xfe"
 OUT_FOREVER = b"\xee\xeb\xfd"
 
@@ -109,11 +109,11 @@ def test_a_debugger_that_goes_takes_its_breakpoints_with_it(debug: Callable[...,
                     client.send(b"GET / HTTP/1.1\r\n\r\n")
         with closing(Client(address)) as other:  # who finds it running, and stops it
             assert other.ask(b"?") == b"T02thread:1;"
-            assert other.ask(b"p10") == (CODE + 4).to_bytes(8, "little").hex().encode()
-            assert other.ask(b"P10=%b" % (CODE + 6).to_bytes(8, "little").hex().encode()) == b"OK"
+            assert other.ask(b"M%x,1:01" % FLAG) == b"OK"
             assert other.ask(b"c") == b"W07"
 
-    assert debug(NOP * 4 + SPIN + b"\xb0\x07\xee" + SPIN, script) == exits.Interrupted()
+    wait = b"\x80\x3d" + FLAG.to_bytes(4, "little") + b"\0\x74\xf7"  # cmpb $0, flag; je to it
+    assert debug(NOP * 4 + wait + b"\xb0\x07\xee" + SPIN, script) == exits.Interrupted()
 
 
 def test_a_guest_that_dies_can_be_looked_at(debug: Callable[..., Ended]) -> None:
