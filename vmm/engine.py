@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.kvm.exits import MpStateValue
+from virtproof.spec.x86.fxsave import Fxsave
+from virtproof.vmm.debug import HardwareBreakpoint
 from virtproof.vmm.exits import Exit
 from virtproof.vmm.registers import Registers, SpecialRegisters
 from virtproof.vmm.routing import Route
@@ -70,7 +72,23 @@ class Vcpu(Protocol):
     def cpuid(self) -> tuple[CpuidEntry, ...]:
         """Return what the guest's CPUID instruction answers, the engine's own changes included."""
 
+    def fpu(self) -> Fxsave: ...
+    def set_fpu(self, fpu: Fxsave) -> None: ...
     def translate(self, address: int) -> Translation: ...
+    def debug(
+        self,
+        *,
+        single_step: bool = False,
+        software: bool = False,
+        hardware: Iterable[HardwareBreakpoint] = (),
+        block_interrupts: bool = False,
+        inject_breakpoint: bool = False,
+    ) -> None:
+        """Have debug exceptions end the run with ``exits.Debug``; no argument: the guest's own debugging again."""
+
+    def statistics(self) -> dict[str, int | list[int]]:
+        """Return what the engine counts of this vCPU, by name."""
+
     def mp_state(self) -> MpStateValue: ...
     def set_mp_state(self, state: MpStateValue) -> None: ...
     def nmi(self) -> None: ...

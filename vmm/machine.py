@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack
 from time import monotonic
 from types import TracebackType
@@ -183,15 +183,16 @@ class Machine:
             cpuid_not_taken=features.not_taken(self.vcpu.cpuid(), self._masks, self._overrides),
         )
 
-    def run(self, seconds: float) -> Exit | Timeout:
+    def run(self, seconds: float, *, only: Container[int] | None = None) -> Exit | Timeout:
         """Run the guest until a vCPU stops it, ``stop`` is called, or ``seconds`` have passed.
 
         A guest that halts goes on where a timer or a descriptor of a device is still to come.  A machine with several
-        vCPUs has halted when all have; ``stopped_by`` says which one stopped it.
+        vCPUs has halted when all have; ``stopped_by`` says which one stopped it.  ``only`` those whose index is in
+        there run, the others wait.
         """
         self._stopping = False
         if self._crew is not None:
-            self.stopped_by, stopped = self._crew.run(seconds)
+            self.stopped_by, stopped = self._crew.run(seconds, only)
             return stopped
         end = monotonic() + seconds
         with guard(self.vcpu, seconds) as whole:

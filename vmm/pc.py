@@ -10,7 +10,7 @@ import mmap
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from virtproof.spec import fw_cfg
 from virtproof.spec import pc_testdev as dev
@@ -25,6 +25,10 @@ from virtproof.vmm.exits import Exit, Timeout
 from virtproof.vmm.loaders.image import Image
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.memory import GuestMemory
+
+if TYPE_CHECKING:
+    from virtproof.vmm.gdb.connection import Listener
+    from virtproof.vmm.gdb.debuggee import Killed
 
 _PROT_NONE = 0  # <sys/mman.h>; the mmap module has the others
 
@@ -62,6 +66,14 @@ class Pc:
     def run(self, seconds: float) -> int | Exit | Timeout:
         """Run until the guest asks for an exit status, and return that; else why it stopped."""
         stopped = self.machine.run(seconds)
+        return stopped if self.status is None else self.status
+
+    def debug(self, listener: Listener, seconds: float, *, bits: int = 64) -> int | Exit | Timeout | Killed:
+        """``run`` under a debugger, which is waited for first."""
+        from virtproof.vmm.gdb.debugger import Debugger  # noqa: PLC0415 -- few guests need it
+
+        with Debugger(self.machine, listener, status=lambda: self.status, bits=bits) as debugger:
+            stopped = debugger.run(seconds)
         return stopped if self.status is None else self.status
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager
 from time import monotonic
 
@@ -58,7 +58,7 @@ class Crew:
         self._wakes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._changed = threading.Condition()  # of what follows
         self._ending = True
-        self._halted = 0
+        self._halted = self._running = 0
         self._stopped: tuple[int, Exit] | None = None
         self._error: BaseException | None = None
 
@@ -83,17 +83,20 @@ class Crew:
         for vcpu in self._vcpus:
             vcpu.kick()
 
-    def run(self, seconds: float) -> tuple[int, Exit | Timeout]:
-        """Run all vCPUs; return which one stopped the machine, and how; (0, Interrupted) where ``end`` was called.
+    def run(self, seconds: float, only: Container[int] | None = None) -> tuple[int, Exit | Timeout]:
+        """Run all vCPUs, or ``only`` some; return which one stopped the machine, and how.
 
-        Raises what a device raised, and Fault where a vCPU cannot be stopped.
+        That is (0, Interrupted) where ``end`` was called.  Raises what a device raised, and Fault where a vCPU cannot
+        be stopped.
         """
         deadline = monotonic() + seconds
         self._ending, self._halted, self._stopped, self._error = False, 0, None, None
         threads = [
             threading.Thread(target=self._serve, args=(index, vcpu), name=f"vCPU {index}", daemon=True)
             for index, vcpu in enumerate(self._vcpus)
+            if only is None or index in only
         ]
+        self._running = len(threads)
         try:
             for thread in threads:
                 thread.start()
@@ -117,7 +120,7 @@ class Crew:
                 due, now = self._events.next_deadline(), self._events.clock.now()
                 waiting = self._events.waiting
             with self._changed:
-                if self._halted == len(self._vcpus) and not waiting and not self._wakeful():
+                if self._halted == self._running and not waiting and not self._wakeful():
                     self._stopped = 0, Halt()
                     return False
             left = deadline - monotonic()

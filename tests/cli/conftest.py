@@ -38,7 +38,7 @@ class Guests:
             cite=tuple(map(str, case.cite)),
             verdict=verdict,
             reason="" if ok else "the vector differs\x1b[2J",
-            checks=(Check("vector", "#UD", "#UD" if ok else "#GP", ok),),
+            checks=(Check("vector", "#UD", "#UD" if ok else "#GP\x1b[2J", ok),),
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 HERE = Path(__file__).parent
 
 ARGUMENTS = {
+    "debugged": ("-m64", "-Wl,-Ttext=0x200000"),
     "elf64": ("-m64", "-Wl,-Ttext=0x200000"),
     "flat": ("-m32", "-Wl,-Ttext=0x7c00", "-Wl,--oformat=binary"),
 }

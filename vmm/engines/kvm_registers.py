@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from ctypes import sizeof
 
 from virtproof.kvm import CpuidEntry, KvmError, ioctl, pack_cpuid
 from virtproof.spec.kvm import Ioctl
 from virtproof.spec.kvm.exits import GuestDebugFlag, MpStateValue
-from virtproof.spec.kvm.structures import GuestDebug
+from virtproof.spec.kvm.structures import GuestDebug, Xsave
 from virtproof.spec.x86.debug import Dr7
+from virtproof.spec.x86.fxsave import XSTATE_BV, Fxsave, XstateBv
 from virtproof.vmm.debug import HardwareBreakpoint, control
 from virtproof.vmm.engine import Translation
 from virtproof.vmm.registers import REGS_SIZE, SREGS_SIZE, Registers, SpecialRegisters
@@ -43,6 +45,17 @@ class VcpuRegisters:
 
     def set_cpuid(self, entries: Iterable[CpuidEntry]) -> None:
         ioctl(self.fd, Ioctl.SET_CPUID2, pack_cpuid(entries))
+
+    def fpu(self) -> Fxsave:
+        """Read the x87 and SSE registers."""
+        return Fxsave.from_buffer_copy(self.get(Ioctl.GET_XSAVE, sizeof(Xsave)))  # KVM_GET_FPU has no MXCSR
+
+    def set_fpu(self, fpu: Fxsave) -> None:
+        """Set the x87 and SSE registers.  Raises KvmError for an MXCSR with reserved bits."""
+        area = bytearray(self.get(Ioctl.GET_XSAVE, sizeof(Xsave)))
+        area[: sizeof(fpu)] = bytes(fpu)
+        area[XSTATE_BV] |= XstateBv.X87 | XstateBv.SSE
+        ioctl(self.fd, Ioctl.SET_XSAVE, bytes(area))
 
     def translate(self, address: int) -> Translation:
         data = bytearray(_TRANSLATION.pack(address, 0, 0, 0, 0))
@@ -106,11 +119,13 @@ class VcpuRegisters:
         software: bool = False,
         hardware: Iterable[HardwareBreakpoint] = (),
         block_interrupts: bool = False,
+        inject_breakpoint: bool = False,
     ) -> None:
         """Have debug exceptions end the run with ``exits.Debug``; no argument: the guest's own debugging again.
 
         ``software`` catches INT3, ``hardware`` takes the four debug registers away from the guest.
-        ``block_interrupts`` keeps a single step out of interrupt handlers.
+        ``block_interrupts`` keeps a single step out of interrupt handlers.  ``inject_breakpoint`` gives the guest the
+        #BP that has just ended a run: the INT3 was its own.
         """
         hardware = tuple(hardware)
         flags = (
@@ -118,6 +133,7 @@ class VcpuRegisters:
             | (GuestDebugFlag.USE_SW_BP if software else 0)
             | (GuestDebugFlag.USE_HW_BP if hardware else 0)
             | (GuestDebugFlag.BLOCKIRQ if block_interrupts else 0)
+            | (GuestDebugFlag.INJECT_BP if inject_breakpoint else 0)
         )
         asked = GuestDebug(control=int(flags | GuestDebugFlag.ENABLE) if flags else 0)
         for at, point in enumerate(hardware[:4]):

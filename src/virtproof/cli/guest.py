@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,13 @@ from virtproof.cli.screen import say
 from virtproof.spec.fault import Fault
 
 if TYPE_CHECKING:
+    from virtproof.vmm.exits import Exit, Timeout
+    from virtproof.vmm.gdb.connection import Listener
+    from virtproof.vmm.gdb.debuggee import Killed
     from virtproof.vmm.loaders.image import Kernel
 
 DIED = 70  # EX_SOFTWARE
+INTERRUPTED = 130
 TIMED_OUT = 124  # as timeout(1) has it
 MIB = 1 << 20
 KERNEL_LIMIT = 1 << 30  # a kernel with symbols may be larger than the guest's RAM, but not without end
@@ -57,6 +62,19 @@ FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them 
     show_default=True,
     help="What FILE is; auto looks at its content.",
 )
+@click.option(
+    "--gdb",
+    is_flag=False,
+    flag_value="0",
+    metavar="[ADDRESS]",
+    help="Wait for GDB before the first instruction, at a port on 127.0.0.1 or a Unix socket (a path with a slash); "
+    "without an address at any port that is free.",
+)
+@click.option(
+    "--gdb-bits",
+    type=click.Choice(["32", "64"]),
+    help="What the debugger takes the kernel for. [default: 64; 32 where FILE is 32-bit ELF]",
+)
 @click.option("--engine", type=click.Choice(["kvm"]), default="kvm", show_default=True, help="What executes the guest.")
 def command(
     file: Path,
@@ -66,6 +84,8 @@ def command(
     memory: int,
     timeout: float | None,
     format_: str,
+    gdb: str | None,
+    gdb_bits: str | None,
     engine: str,
 ) -> int:
     """Boot the kernel in FILE on virtproof's own monitor, its serial port COM1 on this terminal.
@@ -90,35 +110,68 @@ def command(
       virtproof guest kernel.elf --append "console=ttyS0 verbose"
       virtproof guest vmlinux --append "console=ttyS0 panic=-1" --module initrd.img --memory 512
       virtproof guest x86/smptest.flat --smp 2 --timeout 60
+      virtproof guest kernel.elf --gdb
 
     \b
     Exit codes:
       odd  the guest wrote v to port 0xf4: (v << 1 | 1) & 0xff, as with QEMU; 1 stands for v = 0
       70   the guest died: triple fault, or KVM cannot go on; stderr says which
-      124  the timeout has passed           130  ctrl-C
+      124  the timeout has passed           130  ctrl-C, or killed by the debugger
       4    virtproof's own error, or FILE is not a kernel that it can boot
       64   wrong usage
     """
     from virtproof.kvm import Kvm
     from virtproof.vmm.engines.kvm import KvmEngine
-    from virtproof.vmm.exits import Timeout
     from virtproof.vmm.loaders.detect import load
     from virtproof.vmm.pc import Pc
 
     ram = memory * MIB
-    image = load(_kernel(file, append, module, ram), ram, format_)
+    kernel = _kernel(file, append, module, ram)
+    image = load(kernel, ram, format_)
     with (
+        _listener(gdb) as listener,
         Console() as console,
         Kvm.open() as kvm,
         Pc(KvmEngine(kvm), ram=ram, vcpus=smp, transmit=console.transmit) as pc,
     ):
         pc.boot(image)
         console.feed(pc.serial, pc.machine.events)
-        ended = pc.run(timeout or FOREVER)
+        if listener is None:
+            return _code(file, pc.run(timeout or FOREVER))
+        say(f"virtproof: waiting for a debugger: target remote {listener.address}", err=True)
+        bits = int(gdb_bits or _bits(kernel.content))
+        return _code(file, pc.debug(listener, timeout or FOREVER, bits=bits))
+
+
+def _code(file: Path, ended: int | Exit | Timeout | Killed) -> int:
     if isinstance(ended, int):
         return ended
+    from virtproof.vmm.exits import Timeout
+    from virtproof.vmm.gdb.debuggee import Killed
+
     say(f"virtproof: {file}: {ended}", err=True)
-    return TIMED_OUT if isinstance(ended, Timeout) else DIED
+    match ended:
+        case Timeout():
+            return TIMED_OUT
+        case Killed():
+            return INTERRUPTED
+        case _:
+            return DIED
+
+
+def _listener(address: str | None) -> AbstractContextManager[Listener | None]:
+    if address is None:
+        return nullcontext()
+    from virtproof.vmm.gdb.connection import Listener
+
+    return Listener(address)
+
+
+def _bits(content: bytes) -> int:
+    """Return the architecture that fits the symbols in the file."""
+    from virtproof.spec import elf
+
+    return 32 if content.startswith(elf.MAGIC + bytes((elf.CLASS32,))) else 64
 
 
 def _kernel(file: Path, arguments: str, module: Path | None, ram: int) -> Kernel:

@@ -81,9 +81,8 @@ def _show(results: Sequence[CaseResult]) -> None:
 def details(result: CaseResult) -> list[str]:
     """Return the lines that let a reader check one verdict."""
     lines = [f"{result.verdict}: {result.id} [{result.mode}] {result.title}"]
-    if result.reason:
-        lines.append(f"  {result.reason}")
-    lines += [f"  {c.field}: expected {c.expected}, observed {c.observed}" for c in result.checks if not c.ok]
+    wrong = [f"  {c.field}: expected {c.expected}, observed {c.observed}" for c in result.checks if not c.ok]
+    lines += wrong or [f"  {result.reason}"]  # a failing case's reason is its wrong checks in one line
     lines += [f"  | {line}" for line in result.evidence]
     lines += [f"  see {cite}" for cite in result.cite]
     return lines

@@ -1,0 +1,1 @@
+"""A GDB stub: GDB manual, appendix "GDB Remote Serial Protocol"."""
