@@ -185,9 +185,8 @@ static void sleep(unsigned number)
     raise(&halting);
     halts();
     raise(&awake);
-    sti();
     for (;;)
-        pause();
+        sti_hlt();
 }
 
 static void linger(void)
