@@ -106,6 +106,7 @@ static void write_and_read(unsigned number)
     while (!done_writing) {
         u64 seen = cell;
         torn += seen != A && seen != B;
+        pause();
     }
 }
 
@@ -123,7 +124,7 @@ static void meet(unsigned me, unsigned n)        /* both have come to round n */
 {
     turn[me] = n;
     while (turn[!me] < n)
-        ;
+        pause();
 }
 
 static void store_then_load(unsigned me)
@@ -161,6 +162,7 @@ static void data_then_flag(unsigned me)
     for (u64 flag = 0; flag < rounds();) {
         flag = y;
         wrong += x < flag;
+        pause();
     }
 }
 
@@ -180,6 +182,7 @@ static void one_place(unsigned me)
     for (u64 first = 0; first < rounds();) {
         first = y;
         wrong += y < first;
+        pause();
     }
 }
 
@@ -350,6 +353,7 @@ static void read_taken(unsigned me)
         u64 found = *at;
         if (before && found != ~0ull)
             raise(&stale);
+        pause();
     }
 }
 
