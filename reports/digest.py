@@ -46,7 +46,9 @@ class Digest:
 
     @property
     def others(self) -> tuple[Cause, ...]:
-        return tuple(cause for cause in self.causes if not cause.gates)
+        """Causes without weight, but for those of a kind that was told already."""
+        told = {cause.kind for cause in self.gating}
+        return tuple(cause for cause in self.causes if not cause.gates and cause.kind not in told)
 
 
 def digest(run: Run) -> Digest:
