@@ -13,7 +13,6 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -21,6 +20,8 @@ from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import API_VERSION, Cap, Ioctl
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from virtproof.results import Backend  # slow to import, and few who open the device ask whose it is
 
 DEVICE = "/dev/kvm"
@@ -437,6 +438,8 @@ def identify_backend(root: str = "/") -> Backend:
     processor's flags decide between VT-x and AMD-V.  Their absence decides nothing: Linux has several reasons to clear
     them.
     """
+    from pathlib import Path  # noqa: PLC0415 -- slow to import, and few ask
+
     from virtproof.results import Backend  # noqa: PLC0415 -- as above
 
     base = Path(root)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -31,11 +30,11 @@ FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them 
 
 
 @click.command("guest")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=str))
 @click.option("--append", default="", metavar="ARGS", help="The kernel's command line, behind its own name.")
 @click.option(
     "--module",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=str),
     metavar="FILE",
     help="A file to load with it: a multiboot module, an initial RAM disk.",
 )
@@ -77,9 +76,9 @@ FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them 
 )
 @click.option("--engine", type=click.Choice(["kvm"]), default="kvm", show_default=True, help="What executes the guest.")
 def command(
-    file: Path,
+    file: str,
     append: str,
-    module: Path | None,
+    module: str | None,
     smp: int,
     memory: int,
     timeout: float | None,
@@ -143,7 +142,7 @@ def command(
         return _code(file, pc.debug(listener, timeout or FOREVER, bits=bits))
 
 
-def _code(file: Path, ended: int | Exit | Timeout | Killed) -> int:
+def _code(file: str, ended: int | Exit | Timeout | Killed) -> int:
     if isinstance(ended, int):
         return ended
     from virtproof.vmm.exits import Timeout
@@ -174,16 +173,16 @@ def _bits(content: bytes) -> int:
     return 32 if content.startswith(elf.MAGIC + bytes((elf.CLASS32,))) else 64
 
 
-def _kernel(file: Path, arguments: str, module: Path | None, ram: int) -> Kernel:
+def _kernel(file: str, arguments: str, module: str | None, ram: int) -> Kernel:
     from virtproof.vmm.loaders.image import Kernel, Module
 
-    extra = Module(str(module), _content(module, ram)) if module else None
-    return Kernel(str(file), _content(file), os.fsencode(arguments), extra)
+    extra = Module(module, _content(module, ram)) if module else None
+    return Kernel(file, _content(file), os.fsencode(arguments), extra)
 
 
-def _content(file: Path, limit: int = KERNEL_LIMIT) -> bytes:
+def _content(file: str, limit: int = KERNEL_LIMIT) -> bytes:
     try:
-        with file.open("rb") as stream:
+        with open(file, "rb") as stream:
             data = stream.read(limit + 1)
     except OSError as err:
         raise Fault(f"read {file}", err.strerror or str(err)) from err
