@@ -373,11 +373,10 @@ def test_routes_lead_a_line_to_another_pin_or_to_a_message(engine: KvmEngine) ->
     [
         (lambda vm: vm.set_irq_line(4, True), "interrupt controller"),
         (lambda vm: vm.signal_msi(0xFEE0_0000, 0x41), "interrupt controller"),
-        (lambda vm: vm.create_pit(), "interrupt controller"),
         (lambda vm: vm.attach_irqfd(0, 4), "interrupt controller"),
         (lambda vm: vm.create_split_irqchip(), "vCPUs"),
     ],
-    ids=["line", "message", "timer", "irqfd", "split"],
+    ids=["line", "message", "irqfd", "split"],
 )
 def test_what_a_bare_vm_cannot_do_is_said_in_words(
     engine: KvmEngine, act: Callable[[object], None], words: str
