@@ -9,6 +9,7 @@ from virtproof.kvm import CapabilityMissing, KvmError
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import Cap
 from virtproof.vmm import exits, modes
+from virtproof.vmm.backing import GuestMemoryError
 from virtproof.vmm.dirty_ring import DirtyPage
 from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.machine import Machine
@@ -125,7 +126,9 @@ def test_a_full_ring_ends_the_run_and_a_reset_ring_goes_on(engine: KvmEngine) ->
             full += 1
         assert stopped == exits.Halt()
         assert full > 0
-        assert [page.page for page in found] == list(range(pages))
+        # A store that met the full ring is made once more, so its page may stand there twice.
+        assert list(dict.fromkeys(page.page for page in found)) == list(range(pages))
+        assert len(found) <= pages + full
 
 
 def test_a_ring_of_an_odd_size_is_refused_with_the_sizes_there_are(engine: KvmEngine) -> None:
@@ -137,7 +140,11 @@ def test_a_ring_of_an_odd_size_is_refused_with_the_sizes_there_are(engine: KvmEn
 
 
 def test_ram_goes_round_the_space_of_devices_below_4_gib(engine: KvmEngine) -> None:
-    with Machine(engine, ram=(3 << 30) + (2 << 20)) as guest:
+    try:
+        large = Machine(engine, ram=(3 << 30) + (2 << 20))
+    except GuestMemoryError as fault:
+        pytest.skip(str(fault))
+    with large as guest:
         assert [(slot.gpa, slot.memory.size) for slot in guest.memory.slots] == [(0, 3 << 30), (1 << 32, 2 << 20)]
 
 
