@@ -33,12 +33,6 @@ def all_cases() -> tuple[Case, ...]:
 
 
 @functools.cache
-def by_id() -> dict[str, Case]:
-    """All cases by id."""
-    return {case.id: case for case in all_cases()}
-
-
-@functools.cache
 def cases_sha256() -> str:
     """A hash over everything that decides what a case asks and judges: the sources of cases and payloads."""
     digest = hashlib.sha256()

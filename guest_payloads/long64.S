@@ -281,8 +281,7 @@ last:   mov     $REPORT_PORT, %edx
 stubs:  .set    v, 0
         .rept   256
         .balign 16
-        .if     v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30
-        .else
+        .ifeq   PUSHES_ERROR_CODE(v)
         pushq   $0
         .endif
         pushq   $v

@@ -316,8 +316,7 @@ last:   mov     $REPORT_PORT, %edx
 stubs:  .set    v, 0
         .rept   256
         .balign 16
-        .if     v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30
-        .else
+        .ifeq   PUSHES_ERROR_CODE(v)
         push    $0
         .endif
         push    $v

@@ -12,6 +12,7 @@ import ctypes
 from enum import IntEnum
 
 from virtproof.spec import guest_protocol
+from virtproof.spec.x86.exception import EXCEPTIONS
 
 U64 = ctypes.c_uint64
 
@@ -111,7 +112,7 @@ class Entry(ctypes.LittleEndianStructure):
 
 
 def c_header() -> str:
-    """The layout and the guest protocol as C preprocessor lines, for the trampolines."""
+    """What payloads are assembled against: the layout, the guest protocol, which vectors push an error code."""
     lines = [f"#define ENTRY_SIZE {ctypes.sizeof(Entry)}", f"#define SET_SIZE {ctypes.sizeof(_Set)}"]
     for prefix, part, base in (
         ("STIM", Stimulus, Entry.stimulus.offset),
@@ -121,6 +122,8 @@ def c_header() -> str:
         lines += [f"#define {prefix}_{f[0].upper()} {base + getattr(part, f[0]).offset}" for f in part._fields_]
     lines += [f"#define PHASE_{p.name} {p.value}" for p in Phase]
     lines += [f"#define EVENT_{e.name} {e.value}" for e in guest_protocol.Event]
+    pushing = " || ".join(f"(v) == {row.vector.value}" for row in EXCEPTIONS.values() if row.pushes_error_code)
+    lines.append(f"#define PUSHES_ERROR_CODE(v) ({pushing})")
     lines.append(f"#define REPORT_PORT {guest_protocol.REPORT_PORT:#x}")
     lines.append(f"#define HOST_PORT {guest_protocol.HOST_PORT:#x}")
     return "\n".join(lines) + "\n"

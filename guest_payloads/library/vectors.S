@@ -1,5 +1,7 @@
 /* Every vector: save the registers, call interrupt(struct frame *), go on where it left. */
 
+#include "table.h"
+
         .code64
         .section .text, "ax"
         .balign 16
@@ -8,8 +10,7 @@ vectors:
         .set    v, 0
         .rept   256
         .balign 16
-        .if     v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30
-        .else
+        .ifeq   PUSHES_ERROR_CODE(v)
         pushq   $0
         .endif
         pushq   $v
