@@ -37,6 +37,27 @@ class Acknowledges(Protocol):
         """Take the vector of the most urgent interrupt that waits."""
 
 
+class AnswersMsrs(Protocol):
+    """Who holds the MSRs of a local APIC that the monitor models.
+
+    They are IA32_APIC_BASE, IA32_TSC_DEADLINE and the x2APIC's, 800H to 8FFH; the engine never answers one of these
+    itself where a vCPU has been given somebody who does.
+    """
+
+    def read_msr(self, index: int) -> int | None:
+        """Return what RDMSR reads; None: it raises #GP(0)."""
+
+    def write_msr(self, index: int, value: int) -> bool:
+        """Take what WRMSR writes, 64 bits unsigned; False: it raises #GP(0)."""
+
+
+class HasTaskPriority(Protocol):
+    """The task priority of a local APIC that the monitor models: bits 7:4 of its TPR, as CR8 shows them."""
+
+    cr8: int
+    """0 to 15: what MOV from CR8 reads and MOV to CR8 writes."""
+
+
 class Memory(Protocol):
     """A page-aligned mapping of the monitor that can back a slot."""
 
@@ -94,6 +115,8 @@ class Vcpu(Protocol):
     def nmi(self) -> None: ...
 
     controller: Acknowledges | None
+    msrs: AnswersMsrs | None
+    task_priority: HasTaskPriority | None
     on_eoi: Callable[[int], None] | None
 
     @property
@@ -135,6 +158,10 @@ class Engine(Protocol):
     def name(self) -> str: ...
     @property
     def backend(self) -> Backend: ...
+    @property
+    def kernel_irqchip(self) -> bool:
+        """Has it interrupt controllers of its own, for ``create_irqchip``, ``create_split_irqchip``, ``create_pit``?"""
+
     @property
     def max_vcpus(self) -> int:
         """How many vCPUs one VM may have."""

@@ -147,7 +147,7 @@ def save(machine: Machine) -> MachineState:
     saved = []
     for vcpu in vcpus:
         parts = _parts(vm, vcpu, machine, missing)
-        msrs = vcpu.msrs((*listed, *MTRRS))
+        msrs = vcpu.get_msrs((*listed, *MTRRS))
         absent = [index for index in listed if index not in msrs]
         missing += [f"vCPU {vcpu.index}: MSR {index:#x}: KVM lists it and does not give it" for index in absent]
         saved.append(VcpuState(parts, vcpu.cpuid(), msrs))
@@ -235,7 +235,7 @@ def _restore_vcpu(vcpu: KvmVcpu, saved: VcpuState, missing: list[str]) -> None:
         if part.name in saved.parts:
             _set(vcpu.set, part, saved.parts[part.name], who, missing)
     for index in vcpu.set_msrs(saved.msrs):
-        if saved.msrs[index] != vcpu.msrs([index]).get(index):
+        if saved.msrs[index] != vcpu.get_msrs([index]).get(index):
             missing.append(f"{who}: MSR {index:#x} = {saved.msrs[index]:#x}: KVM does not take it")
     if EVENTS.name in saved.parts:
         _set(vcpu.set, EVENTS, saved.parts[EVENTS.name], who, missing)

@@ -189,7 +189,7 @@ def test_a_range_denies_its_msrs_and_allows_those_between() -> None:
 def test_msrs_are_read_and_set_and_the_refused_are_named(engine: KvmEngine) -> None:
     with machine(engine, modes.real16, HLT, cpuid=engine.supported_cpuid()) as guest:
         assert guest.vcpu.set_msrs({STAR: 0x1234, UNKNOWN_MSR: 1, STAR + 1: 0x5678}) == (UNKNOWN_MSR,)
-        assert guest.vcpu.msrs([UNKNOWN_MSR, STAR, UNKNOWN_MSR + 1, STAR + 1]) == {STAR: 0x1234, STAR + 1: 0x5678}
+        assert guest.vcpu.get_msrs([UNKNOWN_MSR, STAR, UNKNOWN_MSR + 1, STAR + 1]) == {STAR: 0x1234, STAR + 1: 0x5678}
 
 
 # ---- statistics

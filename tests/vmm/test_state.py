@@ -276,7 +276,7 @@ def test_a_machine_goes_on_where_it_was(engine: KvmEngine, tmp_path: Path, irqch
         assert revived.vcpu.registers() == registers
         assert revived.vcpu.special_registers() == special
         assert revived.vcpu.cpuid() == table
-        assert revived.vcpu.msrs([STAR]) == {STAR: 0x0023_0010_0000_0000}
+        assert revived.vcpu.get_msrs([STAR]) == {STAR: 0x0023_0010_0000_0000}
         assert revived.memory.read(0x5_0000, 4) == b"\x03\0\0\0"
         for _ in range(2):
             assert revived.run(SECONDS) == exits.Interrupted()

@@ -31,6 +31,7 @@ class KvmEngine:
     """Makes VMs on an open /dev/kvm, which stays the caller's."""
 
     name = "kvm"
+    kernel_irqchip = True
 
     def __init__(self, kvm: Kvm) -> None:
         install_kick_signal()

@@ -90,7 +90,7 @@ class VcpuRegisters:
         """Queue a non-maskable interrupt.  It ends a halt when the vCPU runs the next time."""
         ioctl(self.fd, Ioctl.NMI)
 
-    def msrs(self, indices: Iterable[int]) -> dict[int, int]:
+    def get_msrs(self, indices: Iterable[int]) -> dict[int, int]:
         """Read MSRs; those that KVM refuses are absent from the answer."""
         values: dict[int, int] = {}
         todo = list(indices)

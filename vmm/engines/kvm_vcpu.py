@@ -27,7 +27,7 @@ from virtproof.spec.kvm.structures import VcpuEvents
 from virtproof.spec.x86.flags import Rflags
 from virtproof.vmm import exits
 from virtproof.vmm.dirty_ring import DirtyRing
-from virtproof.vmm.engine import Accesses, Acknowledges
+from virtproof.vmm.engine import Accesses, Acknowledges, AnswersMsrs, HasTaskPriority
 from virtproof.vmm.engines.kvm_registers import VcpuRegisters
 
 KICK_SIGNAL = signal.SIGUSR1
@@ -75,6 +75,8 @@ class KvmVcpu(VcpuRegisters):
         self.dirty_ring: DirtyRing | None = None
         self._halted = self._nmi_sent = self._nmi_due = False
         self.controller: Acknowledges | None = None
+        self.msrs: AnswersMsrs | None = None
+        self.task_priority: HasTaskPriority | None = None
         self.on_eoi: Callable[[int], None] | None = None
         self.on_msr: Callable[[exits.RdMsr | exits.WrMsr], int | None] | None = None
         try:
