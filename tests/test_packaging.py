@@ -14,7 +14,7 @@ import setuptools
 ROOT = Path(__file__).parents[1]
 SOURCES = (
     *("LICENSE", "README.md", "pyproject.toml", "src"),
-    *("spec", "probes", "vmm", "guest_payloads", "conformance", "reports"),
+    *("spec", "probes", "vmm", "guest_payloads", "conformance", "reports", "lab"),
 )
 
 # setuptools of our own environment builds it: an index may be out of reach.

@@ -1,0 +1,1 @@
+"""The laboratory: other machines, emulated ones, that virtproof checks itself against."""
