@@ -7,9 +7,8 @@ from collections.abc import Generator, Iterable
 from virtproof.conformance.batch import Batch, execute_batch, plan
 from virtproof.conformance.case import Case
 from virtproof.conformance.execute import result_of
-from virtproof.kvm import Kvm
 from virtproof.results import CaseResult, Verdict
-from virtproof.vmm.engines.kvm import KvmEngine
+from virtproof.vmm.engine import Engine
 from virtproof.vmm.worker import WorkerDied, WorkerPool, WorkerTimedOut
 
 GRACE = 10.0  # seconds beyond a guest's own limit, which the watchdog enforces, before the worker is killed
@@ -17,34 +16,29 @@ GRACE = 10.0  # seconds beyond a guest's own limit, which the watchdog enforces,
 Answered = tuple[CaseResult, ...] | WorkerDied | WorkerTimedOut
 
 
-def run_cases(cases: Iterable[Case], *, engine: str, workers: int) -> Generator[CaseResult, None, None]:
+def run_cases(cases: Iterable[Case], *, engine: Engine, workers: int) -> Generator[CaseResult, None, None]:
     """Execute ``cases`` and yield their results in order of completion.
 
     Rows share guests where they can, and what a shared guest does not settle is run again alone, so that verdicts are
-    those of cases that run alone.  Closing the iterator ends the workers.  Raises ``KvmUnavailable`` where /dev/kvm
-    cannot be used.
+    those of cases that run alone.  Closing the iterator ends the workers, which are forked and share ``engine``.
     """
-    if engine != "kvm":
-        raise ValueError(f"no engine {engine!r}")
-    with Kvm.open() as kvm:
-        shared = KvmEngine(kvm)  # forked workers inherit its descriptor
-        # What is sent to a worker are the numbers of cases: cases hold functions, which do not pickle.
-        todo = list(cases)
-        number = {case.id: n for n, case in enumerate(todo)}
-        limit = max((case.seconds for case in todo), default=0) + GRACE
-        pool: WorkerPool[tuple[int, ...], tuple[CaseResult, ...]] = WorkerPool(
-            lambda numbers: execute_batch(tuple(todo[n] for n in numbers), shared), workers
-        )
-        unsettled: list[Batch] = []
-        with pool:
-            for batches in (plan(todo), unsettled):
-                sent = (tuple(number[case.id] for case in batch) for batch in batches)
-                for numbers, answer in pool.map(sent, limit):
-                    batch = tuple(todo[n] for n in numbers)
-                    results = _results(batch, answer)
-                    yield from results
-                    settled = {result.id for result in results}
-                    unsettled += ((case,) for case in batch if case.id not in settled)
+    # What is sent to a worker are the numbers of cases: cases hold functions, which do not pickle.
+    todo = list(cases)
+    number = {case.id: n for n, case in enumerate(todo)}
+    limit = max((case.seconds for case in todo), default=0) + GRACE
+    pool: WorkerPool[tuple[int, ...], tuple[CaseResult, ...]] = WorkerPool(
+        lambda numbers: execute_batch(tuple(todo[n] for n in numbers), engine), workers
+    )
+    unsettled: list[Batch] = []
+    with pool:
+        for batches in (plan(todo), unsettled):
+            sent = (tuple(number[case.id] for case in batch) for batch in batches)
+            for numbers, answer in pool.map(sent, limit):
+                batch = tuple(todo[n] for n in numbers)
+                results = _results(batch, answer)
+                yield from results
+                settled = {result.id for result in results}
+                unsettled += ((case,) for case in batch if case.id not in settled)
 
 
 def _results(batch: Batch, answer: Answered) -> tuple[CaseResult, ...]:

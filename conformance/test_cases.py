@@ -5,27 +5,31 @@ The same objects, executed by the same function as ``virtproof check`` does; pyt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from virtproof.conformance.case import Case
 from virtproof.conformance.catalogue import all_cases
 from virtproof.conformance.pool import run_cases
-from virtproof.kvm import Kvm, KvmUnavailable
 from virtproof.results import CaseResult, Verdict
+from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 
 Execute = Callable[[Case], CaseResult]
 
 
 @pytest.fixture(scope="session")
-def execute_case() -> Execute:
-    """Execute a case in a worker process, or skip with the reason where there is no usable /dev/kvm."""
+def execute_case() -> Iterator[Execute]:
+    """Execute a case in a worker process, or skip with the reason where the engine cannot be used.
+
+    VIRTPROOF_ENGINE names the engine.  Without it that is KVM only: a host that has none must not look fit.
+    """
     try:
-        Kvm.open().close()
-    except KvmUnavailable as fault:
+        with open_engine(os.environ.get("VIRTPROOF_ENGINE", "kvm")) as engine:
+            yield lambda case: next(run_cases([case], engine=engine, workers=1))
+    except EngineUnavailable as fault:
         pytest.skip(str(fault))
-    return lambda case: next(run_cases([case], engine="kvm", workers=1))
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=f"{case.area}/{case.id}") for case in all_cases()])

@@ -71,6 +71,8 @@ CAUSES = {cause.id: cause for cause in (
           "read-failing-cases",    "See the failing cases; update microcode, firmware and kernel, then run again."),
     Cause("emulator-breaks-rules", "the software backend ({module}) interprets privileged guest code and departs from the architecture: {detail}",
           "use-hardware-backend",  "Run on a host with kvm_intel or kvm_amd to judge the hardware."),
+    Cause("guests-on-emulator",    "guests ran on the software engine ({module}), which says nothing about this host",
+          "use-hardware-backend",  "Make /dev/kvm usable here and run virtproof check again."),
     Cause("not-run",               "no guest exercised it: {detail}",
           "run-guests",            "Run virtproof check on the host itself."),
 )}

@@ -141,6 +141,9 @@ class _Bench:
             names = [result.id for result in broken if _family(result.id) == family]
             evidence.append(f"{family}: {number} wrong: {', '.join(names[:SHOWN])}{', ...' * (number > SHOWN)}")
         evidence += [f"known deviation {name}: {case}" for case, name in known[:SHOWN]]
+        if chosen and not self.backend.speaks_of_host:
+            finding = _blank(requirement, Standing.UNKNOWN, tuple(evidence), ())
+            return _caused(finding, "guests-on-emulator", {"module": self.backend.name}, requirement.remedy)
         if broken:
             finding = _blank(requirement, Standing.NOT_MET, tuple(evidence), ())
             detail = f"{len(broken)} of {len(chosen)} cases: {', '.join(result.id for result in broken[:3])}"

@@ -45,6 +45,8 @@ def join(
         return judged(Proof.UNPROVEN, "not a feature of this kind of processor", ())
     if not answered:
         return judged(Proof.UNPROVEN, _why_silent(claim.name, speaking, table), speaking)
+    if not backend.speaks_of_host:
+        return judged(Proof.UNPROVEN, f"guests ran on the software engine ({backend.name}), not on this host", answered)
     if hardware and backend.software is not False:
         who = backend.name if backend.software else f"{backend.name}, which may be software"
         return judged(Proof.UNPROVEN, f"guest results describe the emulator ({who}), not the processor", answered)

@@ -28,7 +28,10 @@ def _report(run: Run, first: Digest, width: int, files: Sequence[str]) -> Iterat
     )
     if not run.complete:
         yield from _wrapped("This run is incomplete: what was not run is unknown.", width, "! ")
-    if run.backend.software:
+    if not run.backend.speaks_of_host:
+        banner = f"Guests ran on the software engine ({run.backend.name}), an emulator: they say nothing of this host."
+        yield from _wrapped(banner, width, "! ")
+    elif run.backend.software:
         banner = f"Guest results describe an emulator ({run.backend.name}); hardware claims stay unproven."
         yield from _wrapped(banner, width, "! ")
 

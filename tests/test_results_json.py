@@ -83,6 +83,7 @@ EVIDENCE = Evidence(
         FactAnswer(id="d", meaning="D", unknown="no permission"),
     ),
     cases=(CASE,),
+    backend=Backend(engine="software", name="unicorn 2.1.4", software=True),
 )
 
 

@@ -147,9 +147,14 @@ class Backend:
     """What is really behind the engine."""
 
     engine: str  # "kvm", "software" or "none"
-    name: str  # "kvm_intel", "kvm_amd", "kvm_pvm", "unknown", "none"
+    name: str  # "kvm_intel", "kvm_amd", "kvm_pvm", "unicorn 2.1.4", "unknown", "none"
     software: bool | None  # True: results describe an emulator; None: could not tell
     detail: str = ""  # how that is known
+
+    @property
+    def speaks_of_host(self) -> bool:
+        """Did guests run on the host's own KVM?  What they see on the software engine says nothing of the host."""
+        return self.engine != "software"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,3 +201,4 @@ class Evidence:
     snapshot: dict[str, object]
     facts: tuple[FactAnswer, ...]
     cases: tuple[CaseResult, ...]
+    backend: Backend | None = None  # what the cases ran on; None: none ran

@@ -210,9 +210,11 @@ def _decode_dict(kind: Any, value: object) -> dict[str, object]:
 
 
 def _decode_union(kinds: tuple[Any, ...], value: object) -> object:
-    """A union of scalars: each JSON value fits one of them at most."""
+    """A union of scalars and at most one dataclass: each JSON value fits one of them at most."""
     if type(value) in kinds:
         return _decode(type(value), value)
+    if isinstance(value, dict) and (record := next(filter(is_dataclass, kinds), None)):
+        return _decode(record, value)
     raise _Misfit(f"{_shown(value)} where {' or '.join(map(_named, kinds))} belongs")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
 from virtproof.conformance.case import Case
-from virtproof.results import CaseResult, Check, Verdict
+from virtproof.results import Backend, CaseResult, Check, Verdict
+from virtproof.vmm.engines.opening import EngineUnavailable
 
 
 class Guests:
@@ -18,9 +20,18 @@ class Guests:
         self.verdicts: dict[str, Verdict] = {}
         self.ran: list[str] = []
         self.interrupt_after: int | None = None  # as ctrl-C would, after so many cases
+        self.unavailable: EngineUnavailable | None = None
+        self.backend = Backend(engine="kvm", name="kvm_amd", software=False)
 
-    def run_cases(self, cases: Sequence[Case], *, engine: str, workers: int) -> Iterator[CaseResult]:
-        assert (engine, workers > 0) == ("kvm", True)
+    @contextmanager
+    def open_engine(self, choice: str) -> Iterator[Guests]:
+        """As that of the monitor; the engine is nothing but its backend."""
+        if self.unavailable is not None:
+            raise self.unavailable
+        yield self
+
+    def run_cases(self, cases: Sequence[Case], *, engine: object, workers: int) -> Iterator[CaseResult]:
+        assert (engine, workers > 0) == (self, True)
         for case in cases:
             if len(self.ran) == self.interrupt_after:
                 signal.raise_signal(signal.SIGINT)
@@ -45,27 +56,15 @@ class Guests:
 @pytest.fixture
 def guests(monkeypatch: pytest.MonkeyPatch) -> Guests:
     stand_in = Guests()
-    monkeypatch.setattr("virtproof.cli.execution.require_kvm", lambda: None)
+    monkeypatch.setattr("virtproof.vmm.engines.opening.open_engine", stand_in.open_engine)
     monkeypatch.setattr("virtproof.conformance.pool.run_cases", stand_in.run_cases)
     return stand_in
 
 
 @pytest.fixture
-def no_kvm(guests: Guests, monkeypatch: pytest.MonkeyPatch) -> Guests:
-    """A host without /dev/kvm."""
-    from virtproof.cli import execution
-    from virtproof.kvm import Kvm, KvmUnavailable
-
-    def refuse(path: str = "/dev/kvm") -> Kvm:
-        raise KvmUnavailable(
-            "kvm-device-missing", f"open {path}", "No such file or directory", "load kvm_intel or kvm_amd"
-        )
-
-    def require_kvm() -> None:
-        Kvm.open()
-
-    monkeypatch.setattr(Kvm, "open", refuse)
-    monkeypatch.setattr(execution, "require_kvm", require_kvm)
+def no_kvm(guests: Guests) -> Guests:
+    """A host on which no engine can be used."""
+    guests.unavailable = EngineUnavailable("open /dev/kvm", "No such file or directory", "load kvm_intel or kvm_amd")
     return guests
 
 

@@ -97,7 +97,7 @@ def test_without_kvm_the_host_is_judged_and_says_what_was_not_proven(
 ) -> None:
     assert check(tmp_path, some) in {3, 5}
     assert no_kvm.ran == []
-    assert any("No guest was run: open /dev/kvm" in sentence for sentence in written(tmp_path)["not_proven"])
+    assert any("Why no guest was run: open /dev/kvm" in sentence for sentence in written(tmp_path)["not_proven"])
     assert "No guest was run" in capsys.readouterr().out
 
 

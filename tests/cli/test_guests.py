@@ -8,6 +8,7 @@ import pytest
 from virtproof.cli.app import run
 from virtproof.conformance.case import Case
 from virtproof.results import Verdict
+from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Guests
@@ -86,10 +87,11 @@ def test_a_name_stands_for_everything_below_it(guests: Guests, some: tuple[Case,
 
 @pytest.mark.kvm
 def test_a_real_guest(some: tuple[Case, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    from virtproof.cli.execution import why_no_kvm
-
-    if reason := why_no_kvm():
-        pytest.skip(reason)
+    try:
+        with open_engine("auto"):
+            pass
+    except EngineUnavailable as fault:
+        pytest.skip(str(fault))
     assert run(["guests", "--json", some[0].id]) in {0, 3}
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     assert case["id"] == some[0].id

@@ -102,10 +102,10 @@ class TestSharing:
         results = execute_batch((row("a", requires=("smep",)), row("b", requires=("nx",))), Nothing())
         assert {result.verdict for result in results} == {Verdict.SKIP}
 
-    def test_what_one_leaves_behind_does_not_change_anothers_verdict(self) -> None:
+    def test_what_one_leaves_behind_does_not_change_anothers_verdict(self, engine: KvmEngine) -> None:
         clean = completes(memory={DATA: 0})
         rows = [row("spoils", STORE, regs={"rbx": DATA, "rax": 7}), row("looks", expect=clean), row("is fine")]
-        results = {result.id: result.verdict for result in pool.run_cases(rows, engine="kvm", workers=1)}
+        results = {result.id: result.verdict for result in pool.run_cases(rows, engine=engine, workers=1)}
         assert results == {"spoils": Verdict.PASS, "looks": Verdict.PASS, "is fine": Verdict.PASS}
 
     def test_verdicts_and_checks_are_those_of_rows_alone(self, engine: KvmEngine) -> None:
@@ -122,12 +122,14 @@ class TestSharing:
                     compared += 1
         assert compared > 100
 
-    def test_a_worker_killed_by_one_row_costs_no_other_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_worker_killed_by_one_row_costs_no_other_row(
+        self, engine: KvmEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def play(batch: Batch, engine: Engine) -> tuple[CaseResult, ...]:
             if any(case.id == "kills" for case in batch):
                 os.kill(os.getpid(), signal.SIGKILL)
             return tuple(result_of(case, Verdict.PASS, "") for case in batch)
 
         monkeypatch.setattr(pool, "execute_batch", play)
-        results = pool.run_cases([row("a"), row("kills"), row("z")], engine="kvm", workers=1)
+        results = pool.run_cases([row("a"), row("kills"), row("z")], engine=engine, workers=1)
         assert {result.id: result.verdict.value for result in results} == {"a": "pass", "kills": "error", "z": "pass"}

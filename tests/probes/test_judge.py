@@ -10,7 +10,7 @@ import pytest
 from virtproof.probes.judge import judge
 from virtproof.probes.profile import Deviation, Profile, Waiver, load_profile
 from virtproof.probes.proofs import ProofTable
-from virtproof.results import CaseResult, Layer, Outcome, Proof, Standing, Verdict
+from virtproof.results import Backend, CaseResult, Layer, Outcome, Proof, Standing, Verdict
 
 TODAY = date(2026, 6, 1)
 PASS, FAIL, CRASH, SKIP, ERROR = Verdict.PASS, Verdict.FAIL, Verdict.CRASH, Verdict.SKIP, Verdict.ERROR
@@ -61,6 +61,29 @@ def test_a_software_backend_is_never_compliant(amd, profile):
     traps = finding(judgement, "guest-traps")
     assert traps.cause == "emulator-breaks-rules"
     assert any("trap.ud.q" in line for line in traps.evidence)
+
+
+def test_guests_on_the_software_engine_say_nothing_about_the_host(intel, profile):
+    unicorn = Backend(engine="software", name="unicorn 2.1.4", software=True)
+    proofs = ProofTable(proves={"trap.de.x": ("vmx", "kvm")}, discriminating=frozenset({"trap.de.x"}))
+    judgement = judge(intel.collect(), RAN, profile, today=TODAY, backend=unicorn, proofs=proofs)
+    assert judgement.outcome is Outcome.UNKNOWN
+    for name in ("guest-traps", "guest-translation"):
+        assert (finding(judgement, name).standing, finding(judgement, name).cause) == (
+            Standing.UNKNOWN,
+            "guests-on-emulator",
+        )
+    for claim in judgement.claims:
+        if claim.name in {"vmx", "kvm"}:
+            assert claim.proof is Proof.UNPROVEN
+            assert "software engine (unicorn 2.1.4)" in claim.proof_reason
+
+
+def test_what_fails_on_the_software_engine_is_not_the_hosts_fault(intel, profile):
+    unicorn = Backend(engine="software", name="unicorn 2.1.4", software=True)
+    results = (*RAN, case("trap.de.bad", verdict=FAIL))
+    judgement = judge(intel.collect(), results, profile, today=TODAY, backend=unicorn)
+    assert finding(judgement, "guest-traps").standing is Standing.UNKNOWN
 
 
 def test_the_cause_and_the_remedy_reach_the_summary(intel, hosts, profile):

@@ -16,7 +16,7 @@ import pytest
 
 from virtproof import reports
 from virtproof.reports.html import render_html
-from virtproof.results import Evidence, Run, Verdict
+from virtproof.results import Backend, Evidence, Run, Verdict
 
 VOID = {"meta", "input", "br", "wbr", "link", "img"}
 Pair = tuple[Run, Evidence]
@@ -144,6 +144,14 @@ def test_the_first_screen_answers(runs: dict[str, Pair]) -> None:
 def test_banners(runs: dict[str, Pair], name: str, banner: str) -> None:
     assert banner in render_html(*runs[name])
     assert banner not in render_html(*runs["healthy"])
+
+
+def test_guests_on_the_software_engine_have_a_banner_of_their_own(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["software backend"]
+    backend = Backend(engine="software", name="unicorn 2.1.4", software=True)
+    html = render_html(replace(run, backend=backend), evidence)
+    assert "they say nothing about this host" in html
+    assert "unicorn 2.1.4" in html
 
 
 def test_failing_cases_are_open_and_passing_ones_are_not(runs: dict[str, Pair]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from virtproof.reports.text import FAILING_SHOWN, render_text
-from virtproof.results import Evidence, Run
+from virtproof.results import Backend, Evidence, Run
 
 Pair = tuple[Run, Evidence]
 
@@ -27,6 +27,10 @@ def test_cases_and_mismatches(runs: dict[str, Pair]) -> None:
     text = render_text(runs["software backend"][0])
 
     assert "! Guest results describe an emulator (kvm_pvm); hardware claims stay unproven." in text
+    elsewhere = replace(
+        runs["software backend"][0], backend=Backend(engine="software", name="unicorn 2.1.4", software=True)
+    )
+    assert "! Guests ran on the software engine (unicorn 2.1.4), an emulator" in render_text(elsewhere)
     assert "  traps            20      0      1      0      0\n" in text
     assert "  all              54      1      1      1      1\n" in text
     assert "  fail   page.ad.dirty_on_write.pae32: D is clear in the leaf entry after the write\n" in text

@@ -41,8 +41,8 @@ def command(
     """Probe this host, run the guests, judge, and write the reports.
 
     IDS limit the guests to cases or to everything below a name; what a profile requires and was not run is
-    unknown.  Nothing on the host is changed.  Root learns more: MSRs are closed to others.  Without /dev/kvm no
-    guest is run, and the verdict says what was not proven.
+    unknown.  Nothing on the host is changed.  Root learns more: MSRs are closed to others.  Without /dev/kvm the
+    guests run on the software engine, where it is installed.  That proves nothing of this host; the verdict says so.
 
     \b
     Examples:
@@ -57,6 +57,7 @@ def command(
       64   wrong usage                130  interrupted; the reports say what was done until then
     """
     from virtproof.probes.collect import collect
+    from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 
     cases = select(ids, areas)
     chosen_profile = inputs.profile(profile)
@@ -68,10 +69,13 @@ def command(
         snapshot = collect()
         results: tuple[CaseResult, ...] = ()
         not_proven = []
-        if no_kvm := execution.why_no_kvm():
-            not_proven.append(f"No guest was run: {no_kvm}")
-        else:
-            results = execution.run(cases, engine=engine, workers=workers, stop=stop)
+        backend = None
+        try:
+            with open_engine(engine) as opened:
+                backend = opened.backend
+                results = execution.run(cases, engine=opened, workers=workers, stop=stop)
+        except EngineUnavailable as fault:
+            not_proven.append(f"Why no guest was run: {fault.tried}: {fault.saw}. To do: {fault.remedy}.")
         if stop.asked:
             not_proven.append(f"Interrupted: {len(cases) - len(results)} of {len(cases)} cases did not run.")
         if ids or areas:
@@ -84,6 +88,7 @@ def command(
             started,
             interrupted=stop.asked,
             not_proven=not_proven,
+            backend=backend,
         )
         files = documents(run, evidence)
         folder.publish(out, files)

@@ -15,6 +15,7 @@ from virtproof.results import CaseResult, Verdict
 
 if TYPE_CHECKING:
     from virtproof.conformance.case import Case
+    from virtproof.vmm.engine import Engine
 
 # Each worker keeps one guest busy; more of them than CPUs only makes guests time out.
 DEFAULT_WORKERS = min(2, os.cpu_count() or 1)
@@ -28,30 +29,15 @@ workers_option = click.option(
     help="Guests that run at the same time.",
 )
 engine_option = click.option(
-    "--engine", type=click.Choice(["kvm"]), default="kvm", show_default=True, help="What executes the guests."
+    "--engine",
+    type=click.Choice(["auto", "kvm", "software"]),
+    default="auto",
+    show_default=True,
+    help="What executes the guests; auto: KVM where it can be used, else the software engine.",
 )
 
 
-def require_kvm() -> None:
-    """Raise ``KvmUnavailable``, which names the cause, where no guest can be run."""
-    from virtproof.kvm import Kvm
-
-    with Kvm.open():
-        pass
-
-
-def why_no_kvm() -> str:
-    """Return, in a sentence or two, why no guest can be run and what to do about it; empty where they can."""
-    from virtproof.kvm import KvmUnavailable
-
-    try:
-        require_kvm()
-    except KvmUnavailable as fault:
-        return f"{fault.tried}: {fault.saw}. To do: {fault.remedy}."
-    return ""
-
-
-def run(cases: Sequence[Case], *, engine: str, workers: int, stop: StopRequest) -> tuple[CaseResult, ...]:
+def run(cases: Sequence[Case], *, engine: Engine, workers: int, stop: StopRequest) -> tuple[CaseResult, ...]:
     """Run ``cases`` and return their results in the order given; fewer when asked to stop."""
     from virtproof.conformance.pool import run_cases
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtproof.cli.console import Console
+from virtproof.cli.execution import engine_option
 from virtproof.cli.screen import say
 from virtproof.spec.fault import Fault
 
@@ -74,7 +75,7 @@ FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them 
     type=click.Choice(["32", "64"]),
     help="What the debugger takes the kernel for. [default: 64; 32 where FILE is 32-bit ELF]",
 )
-@click.option("--engine", type=click.Choice(["kvm"]), default="kvm", show_default=True, help="What executes the guest.")
+@engine_option
 def command(
     file: str,
     append: str,
@@ -119,8 +120,7 @@ def command(
       4    virtproof's own error, or FILE is not a kernel that it can boot
       64   wrong usage
     """
-    from virtproof.kvm import Kvm
-    from virtproof.vmm.engines.kvm import KvmEngine
+    from virtproof.vmm.engines.opening import open_engine
     from virtproof.vmm.loaders.detect import load
     from virtproof.vmm.pc import Pc
 
@@ -130,8 +130,8 @@ def command(
     with (
         _listener(gdb) as listener,
         Console() as console,
-        Kvm.open() as kvm,
-        Pc(KvmEngine(kvm), ram=ram, vcpus=smp, transmit=console.transmit) as pc,
+        open_engine(engine) as opened,
+        Pc(opened, ram=ram, vcpus=smp, transmit=console.transmit) as pc,
     ):
         pc.boot(image)
         console.feed(pc.serial, pc.machine.events)

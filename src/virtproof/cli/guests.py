@@ -11,7 +11,7 @@ from virtproof.cli import execution
 from virtproof.cli.choice import case_options, select
 from virtproof.cli.screen import say, table
 from virtproof.cli.stop import StopRequest
-from virtproof.results import CaseResult, Outcome, Verdict
+from virtproof.results import Backend, CaseResult, Outcome, Verdict
 
 SCHEMA = "virtproof.guests/1"
 
@@ -36,12 +36,11 @@ def command(ids: tuple[str, ...], areas: tuple[str, ...], engine: str, workers: 
     Exit code 0: none failed; 3: some failed or crashed; 4: some ended in an error of our own.
     """
     cases = select(ids, areas)
-    execution.require_kvm()
-    from virtproof.kvm import identify_backend
+    from virtproof.vmm.engines.opening import open_engine
 
-    backend = identify_backend()
-    with StopRequest() as stop:
-        results = execution.run(cases, engine=engine, workers=workers, stop=stop)
+    with open_engine(engine) as opened, StopRequest() as stop:
+        backend = opened.backend
+        results = execution.run(cases, engine=opened, workers=workers, stop=stop)
     if as_json:
         document = {
             "schema": SCHEMA,
@@ -52,17 +51,19 @@ def command(ids: tuple[str, ...], areas: tuple[str, ...], engine: str, workers: 
         click.echo(json.dumps(document, indent=2))
     else:
         if backend.software is not False:
-            say(f"note: {_banner(backend.name, backend.software)}")
+            say(f"note: {_banner(backend)}")
         _show(results)
         if stop.asked:
             say(f"interrupted: {len(cases) - len(results)} of {len(cases)} cases did not run")
     return Outcome.INTERRUPTED.exit_code if stop.asked else _exit_code(results)
 
 
-def _banner(name: str, software: bool | None) -> str:
-    if software:
-        return f"the backend is {name}: these results describe an emulator, not this processor"
-    return f"the backend is {name}: whether it is hardware could not be told"
+def _banner(backend: Backend) -> str:
+    if not backend.speaks_of_host:
+        return f"guests ran on the software engine ({backend.name}): these results say nothing about this host"
+    if backend.software:
+        return f"the backend is {backend.name}: these results describe an emulator, not this processor"
+    return f"the backend is {backend.name}: whether it is hardware could not be told"
 
 
 def _show(results: Sequence[CaseResult]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from virtproof.cli.nearest import did_you_mean
-from virtproof.results import CaseResult
+from virtproof.results import Backend, CaseResult
 from virtproof.spec.fault import Fault
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Recorded(NamedTuple):
 
     snapshot: Snapshot
     cases: tuple[CaseResult, ...]
+    backend: Backend | None  # what they ran on; None: the host's own KVM, as the snapshot has it
 
 
 def recorded(name: str) -> Recorded:
@@ -83,8 +84,8 @@ def recorded(name: str) -> Recorded:
         raise Fault(f"read {name}", err.strerror or str(err)) from err
     if data.startswith(GZIP):
         evidence = load_evidence(data, name)
-        return Recorded(checked(evidence.snapshot), evidence.cases)
-    return Recorded(loads(data), ())
+        return Recorded(checked(evidence.snapshot), evidence.cases, evidence.backend)
+    return Recorded(loads(data), (), None)
 
 
 def _is_a_path(name: str) -> bool:

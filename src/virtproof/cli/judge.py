@@ -32,7 +32,9 @@ def command(snapshot: str, profile: str, waivers: Path | None, as_json: bool) ->
     chosen_profile = inputs.profile(profile)
     chosen_waivers = inputs.waivers(waivers)
     recorded = inputs.recorded(snapshot)
-    run, _ = make_run(recorded.snapshot, recorded.cases, chosen_profile, chosen_waivers, Started.now())
+    run, _ = make_run(
+        recorded.snapshot, recorded.cases, chosen_profile, chosen_waivers, Started.now(), backend=recorded.backend
+    )
     if as_json:
         click.echo(dump_run(run), nl=False)
     else:

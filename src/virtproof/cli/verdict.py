@@ -15,6 +15,7 @@ from virtproof.results import CaseResult, Evidence, Outcome, Run, Verdict
 if TYPE_CHECKING:
     from virtproof.probes.profile import Profile, Waiver
     from virtproof.probes.snapshot import Snapshot
+    from virtproof.results import Backend
 
 
 # run.json of a fleet's hosts is read by the thousand, so it stays under 200 KiB: evidence.json.gz has the rest.
@@ -43,8 +44,12 @@ def make_run(
     *,
     interrupted: bool = False,
     not_proven: Sequence[str] = (),
+    backend: Backend | None = None,
 ) -> tuple[Run, Evidence]:
-    """Judge, and say what the judgement rests on.  An interrupted run has no verdict but that."""
+    """Judge, and say what the judgement rests on.  An interrupted run has no verdict but that.
+
+    ``backend``: what the guests ran on, where there were any.
+    """
     from virtproof.conformance.catalogue import all_cases, cases_sha256
     from virtproof.probes.ask import ask, fact_answers
     from virtproof.probes.judge import judge
@@ -55,7 +60,7 @@ def make_run(
         discriminating=frozenset(case.id for case in all_cases() if case.discriminates),
     )
     failing = [r for r in results if r.verdict in {Verdict.FAIL, Verdict.CRASH, Verdict.ERROR}]
-    judgement = judge(snapshot, results, profile, waivers, today=started.at.date(), proofs=proofs)
+    judgement = judge(snapshot, results, profile, waivers, today=started.at.date(), proofs=proofs, backend=backend)
     run = Run(
         version=__version__,
         started=started.at.isoformat(timespec="seconds"),
@@ -74,7 +79,7 @@ def make_run(
         failing=tuple(map(brief, failing[:FAILING_LISTED])),
         not_proven=(*not_proven, *judgement.not_proven),
     )
-    return run, Evidence(snapshot=snapshot, facts=fact_answers(ask(snapshot)), cases=tuple(results))
+    return run, Evidence(snapshot=snapshot, facts=fact_answers(ask(snapshot)), cases=tuple(results), backend=backend)
 
 
 def brief(result: CaseResult) -> CaseResult:
