@@ -51,6 +51,10 @@ class Msr(IntEnum):
     IA32_TSC_AUX            = 0xC000_0103
 
 
+X2APIC_MSRS = range(0x800, 0x900)
+APIC_MSRS = frozenset((Msr.IA32_APIC_BASE, Msr.IA32_TSC_DEADLINE, *X2APIC_MSRS))  # of the local APIC
+
+
 class ApicBase(Bits, width=64):
     """IA32_APIC_BASE."""
 

@@ -15,12 +15,13 @@ from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import Cap, Ioctl
 from virtproof.spec.kvm.exits import MsrExitReason, MsrFilterDefault
 from virtproof.spec.kvm.structures import MSR_FILTER_MAX_RANGES, MsrFilter
+from virtproof.spec.x86.msr import Msr
 from virtproof.vmm.cpuid import tsc_deadline
 from virtproof.vmm.dirty_ring import DirtyRing
 from virtproof.vmm.engines.kvm_interrupts import VmInterrupts
 from virtproof.vmm.engines.kvm_slots import VmSlots
 from virtproof.vmm.engines.kvm_vcpu import KvmVcpu, install_kick_signal
-from virtproof.vmm.msr_filter import MsrRange
+from virtproof.vmm.msr_filter import MsrRange, deny
 from virtproof.vmm.stats import Stats
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class KvmVm(VmSlots, VmInterrupts):
         self.fd = fd
         self._vcpu_mmap_size = vcpu_mmap_size
         self._vcpus: list[KvmVcpu] = []
+        self._apic_msrs: tuple[MsrRange, ...] = ()  # that the monitor answers whatever the filter
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +109,7 @@ class KvmVm(VmSlots, VmInterrupts):
 
         x2APIC registers are never filtered.  Raises Fault where the kernel does not offer it.
         """
-        ranges = tuple(ranges)
+        ranges = (*self._apic_msrs, *ranges)
         tried = "filter MSRs"
         if not self.check_extension(Cap.X86_MSR_FILTER):
             raise Fault(tried, "this kernel does not offer KVM_CAP_X86_MSR_FILTER", "use Linux 5.10 or newer")
@@ -128,6 +130,16 @@ class KvmVm(VmSlots, VmInterrupts):
         Raises Fault where the kernel does not offer it.
         """
         enable_cap(self.fd, Cap.X86_USER_SPACE_MSR, "answer MSR accesses in the monitor", int(why))
+
+    def leave_apics_to_monitor(self) -> None:
+        """Have vCPUs ask ``msrs`` and ``task_priority``.  Raises Fault where the kernel does not offer it.
+
+        What KVM cannot answer itself, the x2APIC's registers without an APIC, needs no filter; what it would answer
+        wrongly does.
+        """
+        self._apic_msrs = (deny([Msr.IA32_APIC_BASE]), deny([Msr.IA32_TSC_DEADLINE]))
+        self.send_msrs_to_monitor()
+        self.set_msr_filter(())
 
     def statistics(self) -> dict[str, int | list[int]]:
         """Read KVM's counters of this VM, by name.  Raises KvmError where the kernel has none (before Linux 5.14)."""

@@ -12,6 +12,7 @@ from virtproof.spec.kvm.exits import GuestDebugFlag, MpStateValue
 from virtproof.spec.kvm.structures import GuestDebug, Xsave
 from virtproof.spec.x86.debug import Dr7
 from virtproof.spec.x86.fxsave import XSTATE_BV, Fxsave, XstateBv
+from virtproof.spec.x86.msr import Msr
 from virtproof.vmm.debug import HardwareBreakpoint, control
 from virtproof.vmm.engine import Translation
 from virtproof.vmm.registers import REGS_SIZE, SREGS_SIZE, Registers, SpecialRegisters
@@ -71,6 +72,10 @@ class VcpuRegisters:
 
     def set_mp_state(self, state: MpStateValue) -> None:
         ioctl(self.fd, Ioctl.SET_MP_STATE, _WORD.pack(state))
+
+    def tsc(self) -> int:
+        """Return what RDTSC reads now."""
+        return self.get_msrs([Msr.IA32_TIME_STAMP_COUNTER])[Msr.IA32_TIME_STAMP_COUNTER]
 
     def tsc_khz(self) -> int:
         """Return the frequency of the guest's time stamp counter; 0 where the kernel does not tell it."""

@@ -25,6 +25,7 @@ from virtproof.spec.kvm.exits import EmulationFlag
 from virtproof.spec.kvm.run import INSN_BYTES, INTERNAL_ERROR_DATA, Run
 from virtproof.spec.kvm.structures import VcpuEvents
 from virtproof.spec.x86.flags import Rflags
+from virtproof.spec.x86.msr import APIC_MSRS, Msr
 from virtproof.vmm import exits
 from virtproof.vmm.dirty_ring import DirtyRing
 from virtproof.vmm.engine import Accesses, Acknowledges, AnswersMsrs, HasTaskPriority
@@ -40,6 +41,7 @@ _OUT = int(IoDirection.OUT)
 _EXIT_REASON_32 = Run.exit_reason.offset // 4
 _IMMEDIATE_EXIT = Run.immediate_exit.offset
 _REQUEST_WINDOW = Run.request_interrupt_window.offset
+_CR8 = Run.cr8.offset // 8
 _READY = Run.ready_for_interrupt_injection.offset
 _UNION = Run.exit.offset
 _UNION_16, _UNION_32, _UNION_64 = _UNION // 2, _UNION // 4, _UNION // 8
@@ -140,6 +142,8 @@ class KvmVcpu(VcpuRegisters):
     def _run(self, bus: Accesses) -> exits.Exit:
         fd, words, quads = self.fd, self._words, self._quads
         enter = fcntl.ioctl if self.controller is None else self._enter_with_interrupts
+        if self.task_priority is not None:
+            enter = self._enter_with_priority
         pio_in, pio_out = bus.pio_in, bus.pio_out
         last_shape, out, size, port, count, view, first = 0, False, 0, 0, 0, self._bytes, 0
         while True:
@@ -195,6 +199,8 @@ class KvmVcpu(VcpuRegisters):
             case ExitReason.IRQ_WINDOW_OPEN if self.controller is not None:
                 self._bytes[_REQUEST_WINDOW] = 0
                 return None
+            case ExitReason.SET_TPR:
+                return None  # the guest has lowered CR8: the controller is asked again
             case ExitReason.IOAPIC_EOI if self.on_eoi is not None:
                 self.on_eoi(self._bytes[_UNION])
                 return None
@@ -231,11 +237,23 @@ class KvmVcpu(VcpuRegisters):
         return exits.InternalError(suberror, data, insn, self.registers().rip, bits)
 
     def _msr(self, access: exits.RdMsr | exits.WrMsr) -> exits.Exit | None:
+        if self.msrs is not None and access.index in APIC_MSRS:
+            self.answer_msr(self._apic_msr(self.msrs, access))
+            return None
         if self.on_msr is None:
             self.answer_msr(None)
-            return access
+            return None if self.msrs is not None else access
         self.answer_msr(self.on_msr(access))
         return None
+
+    def _apic_msr(self, apic: AnswersMsrs, access: exits.RdMsr | exits.WrMsr) -> int | None:
+        if isinstance(access, exits.RdMsr):
+            return apic.read_msr(access.index)
+        if not apic.write_msr(access.index, access.value):
+            return None
+        if access.index == Msr.IA32_APIC_BASE:
+            self.set_msrs({access.index: access.value})  # KVM keeps the APIC bit of CPUID by its own copy
+        return 0
 
     def answer_msr(self, value: int | None) -> None:
         """Complete the MSR access that ended the run: with ``value``, or with #GP.  Without an answer it is #GP."""
@@ -295,3 +313,14 @@ class KvmVcpu(VcpuRegisters):
                     self.interrupt(vector)
             self._bytes[_REQUEST_WINDOW] = self.controller.pending
         fcntl.ioctl(fd, number)
+
+    def _enter_with_priority(self, fd: int, number: int) -> None:
+        """The same, and CR8 is the task priority of the monitor's local APIC: its word before, the guest's after."""
+        task, quads = self.task_priority, self._quads
+        assert task is not None
+        quads[_CR8] = before = task.cr8
+        try:
+            self._enter_with_interrupts(fd, number)
+        finally:
+            if quads[_CR8] != before:
+                task.cr8 = quads[_CR8]
