@@ -86,6 +86,8 @@ NODES = (
     Fact("cpuid.device",     node_exists("/dev/cpu/0/cpuid"),                           "the cpuid driver is there",                     PROC,      ("KE-093",)),
     Fact("vhost_net.node",   node_exists("/dev/vhost-net"),                             "/dev/vhost-net exists",                         API,       ("KE-094",)),
     Fact("vhost_vsock.node", node_exists("/dev/vhost-vsock"),                           "/dev/vhost-vsock exists",                       API,       ("KE-095",)),
+    Fact("vhost_net.access", node("/dev/vhost-net", "access"),                          "what this user may do with /dev/vhost-net",     API,       ("KE-094",)),
+    Fact("tun.access",       node("/dev/net/tun", "access"),                            "what this user may do with /dev/net/tun",       API,       ("KE-096",)),
     Fact("tun.node",         node_exists("/dev/net/tun"),                               "/dev/net/tun exists",                           API,       ("KE-096",)),
     Fact("hugepages.1g",     entries("/sys/kernel/mm/hugepages", "hugepages-1048576kB"),  "the kernel has 1 GiB huge pages",              HUGE),
 )
@@ -141,7 +143,7 @@ CAPABILITY_REFS = {
     Cap.IRQCHIP: "KE-049", Cap.HLT: "KE-050", Cap.USER_MEMORY: "KE-051", Cap.SET_TSS_ADDR: "KE-052",
     Cap.EXT_CPUID: "KE-053", Cap.NR_VCPUS: "KE-054", Cap.NR_MEMSLOTS: "KE-055", Cap.PIT2: "KE-056",
     Cap.IRQFD: "KE-057", Cap.IOEVENTFD: "KE-058", Cap.IMMEDIATE_EXIT: "KE-071", Cap.READONLY_MEM: "KE-067",
-    Cap.SPLIT_IRQCHIP: "KE-068", Cap.MAX_VCPUS: "KE-065", Cap.BINARY_STATS_FD: "KE-082",
+    Cap.TSC_CONTROL: "KE-063", Cap.SPLIT_IRQCHIP: "KE-068", Cap.MAX_VCPUS: "KE-065", Cap.BINARY_STATS_FD: "KE-082",
 }
 # fmt: on
 

@@ -36,6 +36,9 @@ TEXTS = (
     "/sys/module/kvm_intel/parameters/*",
     "/sys/module/kvm_amd/parameters/*",
     "/sys/module/kvm_pvm/parameters/*",
+    "/sys/kernel/mm/hugepages/*/nr_hugepages",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+    "/sys/bus/pci/devices/*/sriov_totalvfs",
     "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
     "/sys/class/iommu/*/intel-iommu/cap",
     "/sys/class/iommu/*/intel-iommu/ecap",
@@ -44,6 +47,7 @@ TEXTS = (
 DIRECTORIES = (
     "/sys/class/iommu",
     "/sys/kernel/iommu_groups",
+    "/sys/bus/pci/devices",
     "/sys/kernel/mm/hugepages",
     "/sys/firmware/efi",
     *(
@@ -56,10 +60,11 @@ DIRECTORIES = (
 )  # fmt: skip
 # Of these parameters and families of parameters the snapshot keeps the values; others may name disks or carry secrets.
 PARAMETERS = (
-    "intel_iommu", "amd_iommu", "iommu", "intremap", "kvm", "kvm-intel", "kvm-amd", "kvm_intel", "kvm_amd", "nosmt",
-    "mitigations", "noexec", "nosmep", "nosmap", "clearcpuid", "nox2apic", "x2apic_phys", "nogbpages", "gbpages",
-    "no5lvl", "mem_encrypt", "module_blacklist", "modprobe", "nomodule", "lockdown", "pcie_acs_override", "tsx",
-    "hugepagesz", "default_hugepagesz", "hugepages", "isolcpus", "nohz_full", "noapic", "tsc", "nested_pvm", "xen",
+    "intel_iommu", "amd_iommu", "iommu", "intremap", "nointremap", "kvm", "kvm-intel", "kvm-amd", "kvm_intel",
+    "kvm_amd", "nosmt", "mitigations", "noexec", "nosmep", "nosmap", "clearcpuid", "nox2apic", "x2apic_phys",
+    "nogbpages", "gbpages", "no5lvl", "mem_encrypt", "module_blacklist", "modprobe", "nomodule", "lockdown",
+    "pcie_acs_override", "tsx", "hugepagesz", "default_hugepagesz", "hugepages", "isolcpus", "nohz_full", "noapic",
+    "tsc", "nested_pvm", "xen",
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ NO_SUCH_MSR = "RDMSR raises #GP: this processor, or the hypervisor below it, doe
 WANTED = (
     0x1B,  # IA32_APIC_BASE
     0x3A,  # IA32_FEATURE_CONTROL
+    0x87,  # IA32_MKTME_KEYID_PARTITIONING
     0x8B,  # IA32_BIOS_SIGN_ID / PATCH_LEVEL
     0x10A,  # IA32_ARCH_CAPABILITIES
     0x1A0,  # IA32_MISC_ENABLE
@@ -32,6 +33,8 @@ WANTED = (
     0xC001_0010,  # SYSCFG
     0xC001_0015,  # HWCR
     0xC001_0114,  # VM_CR
+    0xC001_0132,  # RMP_BASE
+    0xC001_0133,  # RMP_END
 )
 
 

@@ -22,6 +22,7 @@ class Msr(IntEnum):
     IA32_TSC_ADJUST         = 0x3B
     IA32_SPEC_CTRL          = 0x48
     IA32_PRED_CMD           = 0x49
+    IA32_MKTME_KEYID_PARTITIONING = 0x87
     IA32_BIOS_SIGN_ID       = 0x8B
     IA32_MPERF              = 0xE7
     IA32_APERF              = 0xE8

@@ -24,6 +24,8 @@ class AmdMsr(IntEnum):
     SVM_KEY            = 0xC001_0118
     GHCB               = 0xC001_0130
     SEV_STATUS         = 0xC001_0131
+    RMP_BASE           = 0xC001_0132
+    RMP_END            = 0xC001_0133
 
 
 class VmCr(Bits, width=64):

@@ -1,0 +1,59 @@
+"""Confidential guests: AMD's SEV family and Intel's TDX, from silicon to the kernel's modules."""
+
+from __future__ import annotations
+
+from virtproof.probes.fact import Fact, Seen, Unknown
+from virtproof.probes.snapshot import Snapshot
+from virtproof.probes.source import cpuid, derived, logged, msr, node_exists, parameter
+from virtproof.spec.bits import bits
+from virtproof.spec.cite import Cite, apm, linux
+from virtproof.spec.x86.cpuid import Leaf7Ecx
+from virtproof.spec.x86.cpuid_extended import Leaf8000001FEax
+from virtproof.spec.x86.msr import Msr
+from virtproof.spec.x86.msr_amd import AmdMsr, Syscfg
+
+LEAF = 0x8000_001F
+SEV = apm(3, "App. E 'Encrypted Memory Capabilities'")
+ENABLING = apm(2, "Secure Encrypted Virtualization, 'Enabling SEV'")
+RMP = apm(2, "Secure Nested Paging, 'Initializing the RMP'")
+TME = Cite("Intel SDM vol. 2A", "CPUID")
+TDX = linux("arch/x86/tdx.rst", "TDX Host Kernel Support")
+HOST = linux("virt/kvm/x86/amd-memory-encryption.rst", "Overview")
+
+
+def rmp_reserved(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
+    """Did firmware set memory aside for the reverse map table?  Both of its MSRs are zero where it did not."""
+    base, end = (msr(index, bits(63, 0)).read(snapshot) for index in (AmdMsr.RMP_BASE, AmdMsr.RMP_END))
+    if isinstance(base, Unknown):
+        return base
+    if isinstance(end, Unknown):
+        return end
+    there = all(one.value for one in (*base, *end))
+    return (Seen(there, f"RMP_BASE = {base[0].raw}, RMP_END = {end[0].raw}"),)
+
+
+# fmt: off
+FACTS = (
+    #    id                    source                                                                meaning                                            cite      refs
+    Fact("sme.cpuid",          cpuid(LEAF, "eax", Leaf8000001FEax.sme),                              "secure memory encryption",                        SEV,      ("SE-005",)),
+    Fact("sev.cpuid",          cpuid(LEAF, "eax", Leaf8000001FEax.sev),                              "SEV",                                             SEV,      ("SE-006",)),
+    Fact("sev.es",             cpuid(LEAF, "eax", Leaf8000001FEax.sev_es),                           "SEV-ES",                                          SEV,      ("SE-008",)),
+    Fact("sev.snp",            cpuid(LEAF, "eax", Leaf8000001FEax.sev_snp),                          "SEV-SNP",                                         SEV,      ("SE-009",)),
+    Fact("sev.guests",         cpuid(LEAF, "ecx", bits(31, 0)),                                      "encrypted guests at a time",                      SEV,      ("SE-033",)),
+    Fact("sev.min_asid",       cpuid(LEAF, "edx", bits(31, 0)),                                      "first ASID without SEV-ES: those below are for it", SEV,    ("SE-034",)),
+    Fact("sme.firmware",       msr(AmdMsr.SYSCFG, Syscfg.mem_encryption_mod_en),                     "SYSCFG: firmware allows memory encryption",       ENABLING, ("SE-035",)),
+    Fact("snp.syscfg",         msr(AmdMsr.SYSCFG, Syscfg.secure_nested_paging_en),                   "SYSCFG: the reverse map table is in force",       RMP,      ("SE-036",)),
+    Fact("snp.rmp_reserved",   derived("MSR 0xc0010132-0xc0010133", rmp_reserved),                   "firmware reserved the reverse map table",         RMP,      ("SE-037",)),
+    Fact("snp.log_no_rmp",     logged(r"Memory for the RMP table has not been reserved by BIOS", "no RMP table"),
+                                                                                                     "the kernel logged that firmware reserved no RMP table", RMP),
+    Fact("sev.node",           node_exists("/dev/sev"),                                              "/dev/sev exists",                                 HOST,     ("SE-038",)),
+    Fact("kvm_amd.sev",        parameter("kvm_amd", "sev"),                                          "kvm_amd.sev: SEV guests",                         HOST,     ("SE-039",)),
+    Fact("kvm_amd.sev_es",     parameter("kvm_amd", "sev_es"),                                       "kvm_amd.sev_es: SEV-ES guests",                   HOST,     ("SE-039",)),
+    Fact("kvm_amd.sev_snp",    parameter("kvm_amd", "sev_snp"),                                      "kvm_amd.sev_snp: SEV-SNP guests",                 HOST,     ("SE-039",)),
+    Fact("tme.cpuid",          cpuid(0x7, "ecx", Leaf7Ecx.tme_en),                                   "total memory encryption, which TDX builds on",    TME),
+    Fact("tdx.keys",           msr(Msr.IA32_MKTME_KEYID_PARTITIONING, bits(63, 32)),                 "memory keys that firmware gives to TDX",          TDX,      ("SE-042",)),
+    Fact("tdx.log_bios",       logged(r"virt/tdx: BIOS enabled", "TDX enabled by BIOS"),             "the kernel logged TDX as on in firmware",         TDX,      ("SE-041",)),
+    Fact("tdx.log_module",     logged(r"virt/tdx: (TDX )?module initialized", "TDX module initialised"), "the kernel initialised the TDX module",        TDX,      ("SE-043",)),
+    Fact("kvm_intel.tdx",      parameter("kvm_intel", "tdx"),                                        "kvm_intel.tdx: TDX guests",                       TDX,      ("SE-044",)),
+)
+# fmt: on
