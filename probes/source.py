@@ -1,4 +1,7 @@
-"""The sources a fact can name: each turns one part of a snapshot into values, or says why it cannot."""
+"""The sources a fact can name: each turns one part of a snapshot into values, or says why it cannot.
+
+The registers of the processor are in source_registers.py, /dev/kvm is in source_kvm.py.
+"""
 
 from __future__ import annotations
 
@@ -9,69 +12,10 @@ from typing import Any
 
 from virtproof.probes.cpus import parse, render
 from virtproof.probes.fact import Seen, Source, Unknown, Value
-from virtproof.probes.snapshot import Snapshot, registers
+from virtproof.probes.snapshot import Snapshot
 from virtproof.spec.bits import Field
 
-REGISTERS = ("eax", "ebx", "ecx", "edx")
-ALLOWED_1 = 32  # in a VMX control MSR, bit n + 32: "control n may be 1" (Intel SDM vol. 3D, App. A.3)
-
 Read = tuple[Seen, ...] | Unknown
-
-
-def cpuid(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
-    """A field of a CPUID register.  A flag in a leaf beyond the highest one is off; a number there is unknown."""
-    column = REGISTERS.index(register)
-    name = f"CPUID {leaf:#x}" + (f".{sub}" if sub else "") + f" {register.upper()}"
-    base = leaf & 0xFFFF_0000 if leaf >= 0x4000_0000 else 0
-
-    def read(snapshot: Snapshot) -> Read:
-        seen = [
-            Seen(_take(value, field), f"{value:#010x}", cpus) for value, cpus in snapshot.register(leaf, sub, column)
-        ]
-        if len(seen) == 1 and seen[0].cpus == snapshot["cpus"]:
-            return tuple(seen)
-        have = {cpu for one in seen for cpu in parse(one.cpus)}
-        asked = {cpu for _, cpus in snapshot.register(base, 0, 0) for cpu in parse(cpus)}
-        unread = sorted(set(parse(snapshot["cpus"])) - asked)
-        if unread:
-            reason = snapshot.obstacle("cpuid", f"{base:08x}", unread[0])
-            if reason is None and base and snapshot.cpuid(0):
-                if field.kind is bool:  # a processor without this range of leaves
-                    return (Seen(False, f"no CPUID range {base:#x}", snapshot["cpus"]),)
-                reason = f"the processor has no CPUID range {base:#x}"
-            return Unknown(f"{name}, CPU {render(unread)}: {reason or 'not read'}")
-        without = asked - have
-        if without and field.kind is not bool:
-            return Unknown(f"the processor has no CPUID leaf {leaf:#x}" + (f" subleaf {sub}" if sub else ""))
-        if without:
-            seen.append(Seen(False, f"no leaf {leaf:#x}", render(without)))
-        return tuple(seen)
-
-    return Source(name, read)
-
-
-def msr(index: int, field: Field[Any]) -> Source:
-    """A field of an MSR."""
-
-    def read(snapshot: Snapshot) -> Read:
-        pairs = _msr(snapshot, index)
-        if isinstance(pairs, Unknown):
-            return pairs
-        return tuple(Seen(_take(value, field), f"{value:#x}", cpus) for value, cpus in pairs)
-
-    return Source(f"MSR {index:#x}", read)
-
-
-def control(index: int, field: Field[Any]) -> Source:
-    """May a VMX control be set?  ``field`` is its place in the 32 controls that the capability MSR describes."""
-
-    def read(snapshot: Snapshot) -> Read:
-        pairs = _msr(snapshot, index)
-        if isinstance(pairs, Unknown):
-            return pairs
-        return tuple(Seen(_take(value >> ALLOWED_1, field), f"{value:#x}", cpus) for value, cpus in pairs)
-
-    return Source(f"MSR {index:#x} allowed-1", read)
 
 
 def cpuinfo(name: str) -> Source:
@@ -165,47 +109,6 @@ def acpi_table(signature: str) -> Source:
     return Source(f"ACPI {signature}", read)
 
 
-def kvm(name: str) -> Source:
-    """One answer of /dev/kvm."""
-
-    def read(snapshot: Snapshot) -> Read:
-        value = snapshot.kvm(name)
-        if value is None:
-            return Unknown(snapshot.obstacle("kvm", name) or f"/dev/kvm was not asked for {name}")
-        return (Seen(value, str(value)),)
-
-    return Source(f"/dev/kvm {name}", read)
-
-
-def capability(name: str) -> Source:
-    """What KVM_CHECK_EXTENSION returns for a capability: 0 is no."""
-
-    def read(snapshot: Snapshot) -> Read:
-        extensions = snapshot.kvm("extensions")
-        if extensions is None or name not in extensions:
-            return Unknown(snapshot.obstacle("kvm", "extensions") or f"{name} was not asked for")
-        return (Seen(extensions[name], str(extensions[name])),)
-
-    return Source(f"KVM_CHECK_EXTENSION {name}", read)
-
-
-def offered(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
-    """Does KVM offer a CPUID flag to guests?  A leaf that KVM does not list has no flags."""
-    column = REGISTERS.index(register)
-
-    def read(snapshot: Snapshot) -> Read:
-        leaves = snapshot.kvm("supported_cpuid")
-        if leaves is None:
-            return Unknown(snapshot.obstacle("kvm", "supported_cpuid") or "/dev/kvm was not asked")
-        text = leaves.get(f"{leaf:08x}.{sub:02x}")
-        if text is None:
-            return (Seen(False, f"KVM offers no leaf {leaf:#x}"),)
-        value = registers(text)[column]
-        return (Seen(_take(value, field), f"{value:#010x}"),)
-
-    return Source(f"KVM_GET_SUPPORTED_CPUID {leaf:#x} {register.upper()}", read)
-
-
 def acpi_byte(signature: str, offset: int, field: Field[Any]) -> Source:
     """A field of one byte of an ACPI table."""
 
@@ -219,7 +122,7 @@ def acpi_byte(signature: str, offset: int, field: Field[Any]) -> Source:
             return Unknown(f"the {signature} table is not base64")
         if len(data) <= offset:
             return Unknown(f"the {signature} table ends before byte {offset}")
-        return (Seen(_take(data[offset], field), f"{data[offset]:#04x}"),)
+        return (Seen(field.of(data[offset]), f"{data[offset]:#04x}"),)
 
     return Source(f"ACPI {signature} byte {offset}", read)
 
@@ -271,23 +174,6 @@ def derived(where: str, function: Callable[[Snapshot], Read]) -> Source:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 20
-
-
-def _take(register: int, field: Field[Any]) -> Value:
-    value: Value = field.kind((register & field.mask) >> field.lo)
-    return value
-
-
-def _msr(snapshot: Snapshot, index: int) -> list[tuple[int, str]] | Unknown:
-    pairs = snapshot.msr(index)
-    if len(pairs) == 1 and pairs[0][1] == snapshot["cpus"]:
-        return pairs
-    have = {cpu for _, cpus in pairs for cpu in parse(cpus)}
-    unread = [cpu for cpu in parse(snapshot["cpus"]) if cpu not in have]
-    if unread:
-        reason = snapshot.obstacle("msr", f"{index:#x}", unread[0]) or "not read"
-        return Unknown(f"MSR {index:#x}, CPU {render(unread)}: {reason}")
-    return pairs
 
 
 def _why_no_node(snapshot: Snapshot, path: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from virtproof.probes.fact import Fact, Seen, Unknown
 from virtproof.probes.snapshot import Snapshot
-from virtproof.probes.source import cpuid, derived, logged, msr, node_exists, parameter
+from virtproof.probes.source import derived, logged, node_exists, parameter
+from virtproof.probes.source_registers import cpuid, msr
 from virtproof.spec.bits import bits
 from virtproof.spec.cite import Cite, apm, linux
 from virtproof.spec.x86.cpuid import Leaf7Ecx

@@ -1,17 +1,14 @@
-"""The kernel's side: KVM's modules and parameters, /dev/kvm and who may use it, what KVM answers."""
+"""The kernel's side: KVM's modules and parameters, /dev/kvm and who may use it."""
 
 from __future__ import annotations
 
 from virtproof.probes.fact import Fact, Seen, Unknown
 from virtproof.probes.snapshot import Snapshot
-from virtproof.probes.source import capability, derived, directory, entries, kvm, node, node_exists, parameter, text
+from virtproof.probes.source import derived, directory, entries, node, node_exists, parameter, text
 from virtproof.probes.sources.files import CMDLINE
 from virtproof.spec.cite import linux
-from virtproof.spec.kvm import Cap
 
 API = linux("virt/kvm/api.rst", "General description")
-EXTENSION = linux("virt/kvm/api.rst", "KVM_CHECK_EXTENSION")
-CREATE_VM = linux("virt/kvm/api.rst", "KVM_CREATE_VM")
 PARAMETERS = linux("admin-guide/kernel-parameters.txt", "kvm")
 MODULE = linux("ABI/stable/sysfs-module", "/sys/module/<MODULENAME>")
 HUGE = linux("admin-guide/mm/hugetlbpage.rst", "HugeTLB Pages")
@@ -73,8 +70,6 @@ NODES = (
     Fact("kvm.backend",      derived("/sys/module", backend_name),                      "the module behind /dev/kvm",                    MODULE,    ("KE-006",)),
     Fact("kvm.software",     derived("/sys/module", backend_software),                  "KVM runs guests in software",                   MODULE,    ("KE-006",)),
     Fact("kvm.obstacle",     derived("open /dev/kvm", kvm_obstacle),                    "what stands in the way of opening /dev/kvm",    API),
-    Fact("kvm.api_version",  kvm("api_version"),                                        "KVM API version",                               API,       ("KE-003",)),
-    Fact("kvm.create_vm",    kvm("create_vm"),                                          "creating an empty VM",                          CREATE_VM, ("KE-004",)),
     Fact("kvm.loaded",       directory("/sys/module/kvm"),                              "the module kvm is loaded",                      MODULE),
     Fact("kvm_intel.loaded", directory("/sys/module/kvm_intel"),                        "the module kvm_intel is loaded",                MODULE),
     Fact("kvm_amd.loaded",   directory("/sys/module/kvm_amd"),                          "the module kvm_amd is loaded",                  MODULE),
@@ -138,18 +133,6 @@ COMMON = _parameters("kvm", (
     ("enable_vmware_backdoor",      "VMware's backdoor port",                    "KE-047"),
     ("force_emulation_prefix",      "a prefix forces emulation",                 "KE-048"),
 ))
-
-CAPABILITY_REFS = {
-    Cap.IRQCHIP: "KE-049", Cap.HLT: "KE-050", Cap.USER_MEMORY: "KE-051", Cap.SET_TSS_ADDR: "KE-052",
-    Cap.EXT_CPUID: "KE-053", Cap.NR_VCPUS: "KE-054", Cap.NR_MEMSLOTS: "KE-055", Cap.PIT2: "KE-056",
-    Cap.IRQFD: "KE-057", Cap.IOEVENTFD: "KE-058", Cap.IMMEDIATE_EXIT: "KE-071", Cap.READONLY_MEM: "KE-067",
-    Cap.TSC_CONTROL: "KE-063", Cap.SPLIT_IRQCHIP: "KE-068", Cap.MAX_VCPUS: "KE-065", Cap.BINARY_STATS_FD: "KE-082",
-}
 # fmt: on
 
-CAPABILITIES = tuple(
-    Fact(f"kvm.cap.{cap.name.lower()}", capability(cap.name), f"KVM_CAP_{cap.name}", EXTENSION, (ref,))
-    for cap, ref in CAPABILITY_REFS.items()
-)
-
-FACTS = (*NODES, *INTEL, *AMD, *COMMON, *CAPABILITIES)
+FACTS = (*NODES, *INTEL, *AMD, *COMMON)

@@ -2,7 +2,8 @@
 
 from virtproof.probes.fact import Fact
 from virtproof.probes.facts.identity import hypervisor_name, processor_name, signature_text, vendor_string
-from virtproof.probes.source import cpuid, cpuinfo, derived, flag, msr, offered
+from virtproof.probes.source import cpuinfo, derived, flag
+from virtproof.probes.source_registers import cpuid, msr
 from virtproof.spec.cite import apm, linux, sdm
 from virtproof.spec.x86.cpuid import Leaf1Ecx, Leaf7Ebx, Leaf7Ecx, Leaf7Edx
 from virtproof.spec.x86.cpuid_extended import (
@@ -17,7 +18,6 @@ CPUID = sdm("2A", "CPUID")
 APM_CPUID = apm(3, "App. E 'Obtaining Processor Information Via the CPUID Instruction'")
 MSRS = sdm("4", "Architectural MSRs")
 CPUINFO = linux("arch/x86/cpuinfo.rst", "x86 Feature Flags")
-OFFER = linux("virt/kvm/api.rst", "KVM_GET_SUPPORTED_CPUID")
 
 # fmt: off
 FACTS = (
@@ -52,12 +52,5 @@ FACTS = (
     Fact("cpu.rdseed",         cpuid(0x7, "ebx", Leaf7Ebx.rdseed),                       "RDSEED",                                CPUID,     ("SE-004",)),
     Fact("cpu.hybrid",         cpuid(0x7, "edx", Leaf7Edx.hybrid),                       "cores of more than one kind",           CPUID),
     Fact("linux.nonstop_tsc",  flag("nonstop_tsc"),                                      "Linux lists nonstop_tsc",               CPUINFO),
-    Fact("kvm.offers.nx",      offered(0x8000_0001, "edx", Leaf80000001Edx.nx),          "KVM offers NX to guests",               OFFER,     ("KE-089",)),
-    Fact("kvm.offers.page1g",  offered(0x8000_0001, "edx", Leaf80000001Edx.page1gb),     "KVM offers 1 GiB pages to guests",      OFFER),
-    Fact("kvm.offers.smep",    offered(0x7, "ebx", Leaf7Ebx.smep),                       "KVM offers SMEP to guests",             OFFER),
-    Fact("kvm.offers.smap",    offered(0x7, "ebx", Leaf7Ebx.smap),                       "KVM offers SMAP to guests",             OFFER),
-    Fact("kvm.offers.umip",    offered(0x7, "ecx", Leaf7Ecx.umip),                       "KVM offers UMIP to guests",             OFFER),
-    Fact("kvm.offers.la57",    offered(0x7, "ecx", Leaf7Ecx.la57),                       "KVM offers 5-level paging to guests",   OFFER),
-    Fact("kvm.offers.x2apic",  offered(0x1, "ecx", Leaf1Ecx.x2apic),                     "KVM offers x2APIC to guests",           OFFER),
 )
 # fmt: on

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from virtproof.probes.fact import Fact, Seen, Unknown
 from virtproof.probes.snapshot import Snapshot
-from virtproof.probes.source import cpuid, derived, flag, logged, msr
+from virtproof.probes.source import derived, flag, logged
+from virtproof.probes.source_registers import cpuid, msr
 from virtproof.spec.bits import bits
 from virtproof.spec.cite import apm, linux
 from virtproof.spec.x86.control import Efer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from virtproof.probes.fact import Fact, Seen, Source, Unknown
 from virtproof.probes.snapshot import Snapshot
-from virtproof.probes.source import control, cpuid, derived, flag, logged, msr
+from virtproof.probes.source import derived, flag, logged
+from virtproof.probes.source_registers import control, cpuid, msr
 from virtproof.spec.cite import linux, sdm
 from virtproof.spec.x86.cpuid import Leaf1Ecx
 from virtproof.spec.x86.msr import FeatureControl, Msr

@@ -1,6 +1,6 @@
 """The x86 KVM ABI: ioctl numbers, structures, capabilities, exit reasons.  Linux Documentation/virt/kvm/api.rst."""
 
-from virtproof.spec.kvm.capabilities import Cap
+from virtproof.spec.kvm.capabilities import Cap, VmType
 from virtproof.spec.kvm.exits import CpuidFlag, ExitReason, InternalError, IoDirection, MemoryFlag, SystemEventType
 from virtproof.spec.kvm.ioctls import API_VERSION, Ioctl
 
@@ -14,4 +14,5 @@ __all__ = [
     "Ioctl",
     "MemoryFlag",
     "SystemEventType",
+    "VmType",
 ]

@@ -143,4 +143,15 @@ class Cap(IntEnum):
     PRE_FAULT_MEMORY            = 236
     X86_APIC_BUS_CYCLES_NS      = 237
     X86_GUEST_MODE              = 238
+
+
+class VmType(IntEnum):
+    """``KVM_X86_<name>_VM``: the argument of KVM_CREATE_VM, and a bit of what KVM_CAP_VM_TYPES returns."""
+
+    DEFAULT      = 0
+    SW_PROTECTED = 1
+    SEV          = 2
+    SEV_ES       = 3
+    SNP          = 4
+    TDX          = 5
 # fmt: on

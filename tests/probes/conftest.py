@@ -249,6 +249,11 @@ def parse_dump(text: str) -> tuple[dict[tuple[int, int], Leaf], dict[int, int]]:
     return leaves, msrs
 
 
+@pytest.fixture(name="data_folder")
+def _data_folder() -> Path:
+    return data_folder()
+
+
 @pytest.fixture
 def dumps() -> dict[str, tuple[dict[tuple[int, int], Leaf], dict[int, int]]]:
     """All real dumps by name; skips where they are absent."""
