@@ -93,12 +93,17 @@ class Snapshot(dict[str, Any]):
     def obstacle(self, section: str, what: str = "*", cpu: int | None = None) -> str | None:
         """Why something could not be read (on that CPU), ``None`` if nothing stood in the way."""
         if section not in self:
-            return f"the snapshot has no section {section!r}"
+            return f"the snapshot has no section {section!r}{self._origin()}"
         for entry in self._section(section).get("unread", ()):
             if entry["what"] in {"*", what} and (cpu is None or not entry["cpus"] or cpu in parse(entry["cpus"])):
                 reason: str = entry["reason"]
                 return reason
         return None
+
+    def _origin(self) -> str:
+        dumps = self._section("imported").get("dumps", ())
+        names = ", ".join(dict.fromkeys(dump["format"] for dump in dumps))
+        return f": it was imported from other tools' dumps ({names}), which do not hold this" if names else ""
 
     def _section(self, name: str) -> dict[str, Any]:
         value: dict[str, Any] = self.get(name, {})
@@ -244,6 +249,21 @@ DOCUMENT = shape.record(
         "cpus": SOME_CPUS,
     },
     {
+        "imported": shape.record(
+            {
+                "dumps": shape.sequence(
+                    shape.record(
+                        {
+                            "format": TOKEN,
+                            "bytes": shape.integer(0, MAX_BYTES),
+                            "sha256": shape.text(64, f"{HEX}{{64}}"),
+                        }
+                    ),
+                    256,
+                ),
+                "all_cpus": shape.boolean,
+            }
+        ),
         "cpuid": shape.record(
             {"how": HOW, "values": shape.mapping(LEAF_KEY, per_cpu(LEAF_VALUE), 4096), "unread": UNREAD}
         ),

@@ -101,10 +101,10 @@ def acpi_table(signature: str) -> Source:
     """Does the firmware hand over an ACPI table?"""
 
     def read(snapshot: Snapshot) -> Read:
-        if reason := snapshot.obstacle("acpi"):
-            return Unknown(reason)
-        present = any(name.startswith(signature) for name in snapshot["acpi"]["names"])
-        return (Seen(present, "present" if present else "absent"),)
+        if any(name.startswith(signature) for name in snapshot.get("acpi", {}).get("names", ())):
+            return (Seen(True, "present"),)
+        reason = snapshot.obstacle("acpi")
+        return Unknown(reason) if reason else (Seen(False, "absent"),)
 
     return Source(f"ACPI {signature}", read)
 

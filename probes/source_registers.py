@@ -36,6 +36,8 @@ def cpuid(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
                 reason = f"the processor has no CPUID range {base:#x}"
             return Unknown(f"{name}, CPU {render(unread)}: {reason or 'not read'}")
         without = asked - have
+        if without and (reason := _left_out(snapshot, leaf, sub, min(without))):
+            return Unknown(f"{name}, CPU {render(without)}: {reason}")
         if without and field.kind is not bool:
             return Unknown(f"the processor has no CPUID leaf {leaf:#x}" + (f" subleaf {sub}" if sub else ""))
         if without:
@@ -67,6 +69,14 @@ def control(index: int, field: Field[Any]) -> Source:
         return tuple(Seen(field.of(value >> ALLOWED_1), f"{value:#x}", cpus) for value, cpus in pairs)
 
     return Source(f"MSR {index:#x} allowed-1", read)
+
+
+def _left_out(snapshot: Snapshot, leaf: int, sub: int, cpu: int) -> str | None:
+    """Why a leaf of a CPU that was asked is missing; ``None`` where the processor does not have it."""
+    for what in (f"{leaf:08x}", f"{leaf:08x}.{sub:02x}"):
+        if reason := snapshot.obstacle("cpuid", what, cpu):
+            return reason
+    return None
 
 
 def _msr(snapshot: Snapshot, index: int) -> list[tuple[int, str]] | Unknown:

@@ -15,6 +15,8 @@ EFI = Cite("UEFI Specification 2.10", "Boot Manager")
 
 
 def cpu_count(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
+    if not snapshot.get("imported", {}).get("all_cpus", True):
+        return Unknown(f"CPUs {snapshot['cpus']} were imported from a dump that need not name all of them")
     return (Seen(len(parse(snapshot["cpus"])), snapshot["cpus"]),)
 
 

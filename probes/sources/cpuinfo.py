@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from virtproof.probes.cpus import MAX_CPUS, group
 from virtproof.probes.sources import read_bounded, under, unread, why
 
@@ -19,6 +21,11 @@ def read(root: str) -> dict[str, object]:
         text = read_bounded(under(root, PATH), LIMIT).decode("utf-8", "replace")
     except OSError as error:
         return {"values": {}, "unread": [unread("*", f"{PATH}: {why(error)}")]}
+    return parse(text)
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The section from the file's text."""
     found: dict[str, list[tuple[int, str]]] = {}
     cpu = -1
     for line in text.splitlines():

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -23,7 +24,7 @@ USAGE = 64
 OWN_ERROR = 4  # those of results.Outcome, which is slow to import
 INTERRUPTED = 130
 
-COMMANDS = ("check", "probe", "collect", "guests", "guest", "cases", "judge", "report")
+COMMANDS = ("check", "probe", "collect", "import", "guests", "guest", "cases", "judge", "report")
 
 
 class Commands(click.Group):
@@ -35,7 +36,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = import_module(f"virtproof.cli.{name}").command
+        module = f"{name}_" if iskeyword(name) else name
+        command = import_module(f"virtproof.cli.{module}").command
         assert isinstance(command, click.Command)
         return command
 
