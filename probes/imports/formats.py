@@ -24,7 +24,7 @@ class Format:
 # fmt: off
 FORMATS = {one.name: one for one in (
     #      name          title                          recognised                   read by            joinable
-    Format("instlatx64", "CPUID dump, InstLatx64 form", instlatx64.looks_like,       instlatx64.parse),
+    Format("instlatx64", "CPUID dump, InstLatx64 form", instlatx64.looks_like,      instlatx64.parse),
     Format("cpuid",      "cpuid -r",                    cpuid_raw.looks_like,       cpuid_raw.parse),
     Format("acpidump",   "acpidump",                    acpi_tables.looks_like_text, acpi_tables.parse_text, True),
     Format("acpi",       "acpidump -b",                 acpi_tables.looks_binary,    acpi_tables.parse_binary, True),
