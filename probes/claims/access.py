@@ -6,6 +6,8 @@ from virtproof.probes.claims.claim import NOT_APPLICABLE, VMX_VENDORS, YES, Inqu
 from virtproof.results import Layer
 
 KVM_API_VERSION = 12
+FLAG_NUMBERS = {"vmx": str(4 * 32 + 5), "svm": str(6 * 32 + 2)}  # word and bit in Linux's cpufeatures.h
+BLACKLISTS = ("module_blacklist", "modprobe.blacklist")  # the kernel's own, and that of kmod
 
 
 def hardware_module(inquiry: Inquiry) -> str:
@@ -23,11 +25,40 @@ def backend_step(inquiry: Inquiry, module: str) -> Step:
     if inquiry.yes("kvm.software"):
         return Step(Layer.NO, "software-backend", {"module": str(backend)})
     if inquiry.no(f"{module}.loaded"):
-        return Step(Layer.NO, "kernel-module-missing", {"module": module})
+        return _not_loaded(inquiry, module)
     if inquiry.yes(f"{module}.loaded") and inquiry.no("kvm.node"):
+        if inquiry.yes(f"{module}.log_refused"):
+            return _refused(inquiry, module)
         detail = f", although {module} is there: it refused to start"
         return Step(Layer.NO, "kvm-device-missing", {"module": module, "detail": detail})
-    return Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason(f"{module}.loaded") or "the KVM backend"})
+    return inquiry.unread(f"{module}.loaded")
+
+
+def _not_loaded(inquiry: Inquiry, module: str) -> Step:
+    """Why a module is not there: forbidden, tried in vain, or never tried."""
+    for word in str(inquiry.answers.value("kernel.parameters") or "").split():
+        name, _, names = word.partition("=")
+        if name in BLACKLISTS and {"kvm", module} & set(names.replace("-", "_").split(",")):
+            return Step(Layer.NO, "kernel-module-blacklisted", {"module": module, "detail": word})
+    if word := cleared(inquiry, {"kvm_intel": "vmx", "kvm_amd": "svm"}[module]):
+        return Step(Layer.NO, "kernel-command-line", {"what": "the processor's virtualization", "detail": word})
+    if inquiry.yes(f"{module}.log_refused"):
+        return _refused(inquiry, module)
+    return Step(Layer.NO, "kernel-module-missing", {"module": module})
+
+
+def cleared(inquiry: Inquiry, flag: str) -> str:
+    """The kernel parameter that makes Linux forget a CPU flag: by name since 5.19, by number before."""
+    for word in str(inquiry.answers.value("kernel.parameters") or "").split():
+        name, _, flags = word.partition("=")
+        if name == "clearcpuid" and {flag, FLAG_NUMBERS[flag]} & set(flags.split(",")):
+            return word
+    return ""
+
+
+def _refused(inquiry: Inquiry, module: str) -> Step:
+    line = inquiry.answers[f"{module}.log_refused"].seen[0].raw
+    return Step(Layer.NO, "kernel-module-failed", {"module": module, "detail": line})
 
 
 def open_step(inquiry: Inquiry) -> Step:
@@ -51,7 +82,7 @@ def open_step(inquiry: Inquiry) -> Step:
         return Step(Layer.NO, "kvm-capability-missing", {"detail": saw})
     if cause:
         return Step(Layer.NO, "kvm-error", {"detail": saw or cause})
-    return Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason("kvm.create_vm")})
+    return inquiry.unread("kvm.create_vm")
 
 
 def kvm(inquiry: Inquiry, below: tuple[Steps, ...]) -> Steps:
@@ -63,8 +94,7 @@ def kvm(inquiry: Inquiry, below: tuple[Steps, ...]) -> Steps:
             return Steps(NOT_APPLICABLE, NOT_APPLICABLE, YES, wrong)
         return Steps(NOT_APPLICABLE, NOT_APPLICABLE, YES, open_step(inquiry))
     if not inquiry.no("kvm.node"):
-        unread = Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason("kvm.node")})
-        return Steps(NOT_APPLICABLE, NOT_APPLICABLE, unread)
+        return Steps(NOT_APPLICABLE, NOT_APPLICABLE, inquiry.unread("kvm.node"))
     missing = Step(Layer.NO, "kvm-device-missing", {"module": hardware_module(inquiry)})
     for steps in below:
         deciding = steps.deciding

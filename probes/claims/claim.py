@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from virtproof.probes.ask import Answers
 from virtproof.probes.causes import explain
+from virtproof.probes.claims.makers import name_of
 from virtproof.probes.fact import Unknown, Value
 from virtproof.results import ClaimResult, Layer
 from virtproof.spec.cite import Cite
 
+RELEASE = re.compile(r"(\d{1,3})\.(\d{1,4})")
 VMX_VENDORS = frozenset({"GenuineIntel", "CentaurHauls", "Shanghai"})
 SVM_VENDORS = frozenset({"AuthenticAMD", "HygonGenuine"})
 
@@ -118,13 +121,27 @@ class Inquiry:
     def hypervisor(self) -> str:
         return str(self.answers.value("hypervisor.name") or "of unknown make")
 
+    @property
+    def release(self) -> tuple[int, int] | None:
+        """Version and patch level of the kernel."""
+        found = RELEASE.match(str(self.answers.value("kernel.release") or ""))
+        return (int(found[1]), int(found[2])) if found else None
+
     def kernel_at_least(self, major: int, minor: int) -> bool:
         """Is the kernel known to be this new?"""
-        parts = str(self.answers.value("kernel.release") or "").split(".")[:2]
-        minor_digits = "".join(parts[1:2]).partition("-")[0]
-        if len(parts) < 2 or not (parts[0].isdigit() and minor_digits.isdigit()):
-            return False
-        return (int(parts[0]), int(minor_digits)) >= (major, minor)
+        return self.release is not None and self.release >= (major, minor)
+
+    def unread(self, fact: str) -> Step:
+        """The step of a layer whose fact is unknown: why, and what would let it be read."""
+        reason = self.reason(fact)
+        if "/dev/cpu/N/msr: " in reason:
+            cause = (
+                "msr-driver-missing"
+                if reason.endswith(("No such file or directory", "No such device or address"))
+                else "msr-forbidden"
+            )
+            return Step(Layer.UNKNOWN, cause, {"detail": reason})
+        return Step(Layer.UNKNOWN, "could-not-read", {"detail": reason})
 
     def silicon(self, fact: str, what: str) -> Step:
         """The silicon layer of a feature that a CPUID flag or a capability MSR announces."""
@@ -138,12 +155,23 @@ class Inquiry:
                 return Step(Layer.NO, "not-in-silicon", {"what": what})
         if self.differ(fact):
             return Step(Layer.NO, "cpus-differ", {"what": what, "detail": self.reason(fact)})
-        return Step(Layer.UNKNOWN, "could-not-read", {"what": what, "detail": self.reason(fact)})
+        return self.unread(fact)
+
+    def silicon_of_all(self, what: str, *facts: str) -> Step:
+        """The silicon layer of a feature that takes all of several bits."""
+        steps = [self.silicon(fact, what) for fact in facts]
+        return next((step for step in steps if step.definite), None) or next(
+            (step for step in steps if step.layer is not Layer.YES), YES
+        )
 
     def told(self, *words: str) -> str:
         """Which of these kernel parameters are on the command line."""
-        line = str(self.answers.value("kernel.parameters") or "").split()
-        return " ".join(word for word in words if word in line)
+        found = []
+        for given in str(self.answers.value("kernel.parameters") or "").split():
+            name, equals, values = given.partition("=")
+            if given in words or (equals and any(f"{name}={value}" in words for value in values.split(","))):
+                found.append(given)
+        return " ".join(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +193,9 @@ def evaluate(claim: Claim, answers: Answers) -> ClaimResult:
     cause_text, remedy, remedy_text = "", None, ""
     if deciding and deciding.cause:
         cause_text, remedy, remedy_text = explain(deciding.cause, deciding.details)
+        if setting := deciding.details.get("setting"):
+            maker, product = (str(answers.value(f"dmi.{name}") or "") for name in ("system", "product"))
+            remedy_text = f"{remedy_text} {name_of(setting, maker, product)}".strip()
     return ClaimResult(
         name=claim.name,
         title=claim.title,

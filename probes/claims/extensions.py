@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from virtproof.probes.claims.access import backend_step, open_step
+from virtproof.probes.claims.access import backend_step, cleared, open_step
 from virtproof.probes.claims.claim import ABSENT, NOT_ASKED, YES, Inquiry, Step, Steps
 from virtproof.results import Layer
 
 VMX, SVM = "VMX (Intel VT-x)", "SVM (AMD-V)"
+MIN_ASIDS = 2  # ASID 0 is the host's
 
 
 def vmx(inquiry: Inquiry) -> Steps:
@@ -29,31 +31,66 @@ def svm(inquiry: Inquiry) -> Steps:
     return _extension(inquiry, silicon, firmware, "kvm_amd")
 
 
-def ept(inquiry: Inquiry) -> Steps:
-    return _with_vmx(inquiry, ("ept.control", "ept.linux"), "kvm_intel.ept", "EPT (extended page tables)")
+def with_vmx(what: str, parameter: str, *sources: str) -> Callable[[Inquiry], Steps]:
+    """A part of VMX: the first of ``sources`` that is known says silicon, kvm_intel's ``parameter`` kernel."""
+
+    def steps(inquiry: Inquiry) -> Steps:
+        extension = vmx(inquiry)
+        if not extension.applies or extension.silicon.layer is not Layer.YES:
+            return extension
+        silicon = inquiry.silicon(inquiry.first_known(*sources), what)
+        return part(inquiry, extension, silicon, parameter, what)
+
+    return steps
 
 
-def unrestricted_guest(inquiry: Inquiry) -> Steps:
-    sources = ("vmx.control.unrestricted_guest", "vmx.linux.unrestricted_guest")
-    return _with_vmx(inquiry, sources, "kvm_intel.unrestricted_guest", "unrestricted guest")
+def with_svm(what: str, parameter: str, source: str) -> Callable[[Inquiry], Steps]:
+    """A part of SVM: the fact ``source`` says silicon, kvm_amd's ``parameter`` kernel."""
+
+    def steps(inquiry: Inquiry) -> Steps:
+        extension = svm(inquiry)
+        if not extension.applies or extension.silicon.layer is not Layer.YES:
+            return extension
+        return part(inquiry, extension, inquiry.silicon(source, what), parameter, what)
+
+    return steps
 
 
-def vpid(inquiry: Inquiry) -> Steps:
-    return _with_vmx(inquiry, ("vmx.control.vpid", "vmx.linux.vpid"), "kvm_intel.vpid", "VPID")
-
-
-def npt(inquiry: Inquiry) -> Steps:
+def asid(inquiry: Inquiry) -> Steps:
+    """Address-space identifiers have no switch: KVM uses what CPUID counts."""
     steps = svm(inquiry)
     if not steps.applies or steps.silicon.layer is not Layer.YES:
         return steps
-    silicon = inquiry.silicon("npt.cpuid", "NPT (nested page tables)")
-    return _feature(inquiry, steps, silicon, "kvm_amd.npt", "NPT (nested page tables)")
+    count = inquiry.value("svm.asids")
+    if count is None:
+        return replace(steps, silicon=inquiry.unread("svm.asids"))
+    if isinstance(count, int) and count >= MIN_ASIDS:
+        return steps
+    return replace(steps, silicon=Step(Layer.NO, "not-in-silicon", {"what": "ASIDs for guests"}))
 
 
 def nested(inquiry: Inquiry) -> Steps:
     """Guests of guests: needs the extension itself and the module's parameter."""
     steps, module = (svm(inquiry), "kvm_amd") if inquiry.amd else (vmx(inquiry), "kvm_intel")
-    return _feature(inquiry, steps, steps.silicon, f"{module}.nested", "nested virtualization")
+    return part(inquiry, steps, steps.silicon, f"{module}.nested", "nested virtualization")
+
+
+def part(inquiry: Inquiry, extension: Steps, silicon: Step, parameter: str, what: str) -> Steps:
+    """A part of VMX or SVM that has a module parameter: the module reads back what it really uses."""
+    if extension.kernel.layer is not Layer.YES or not extension.applies:
+        return Steps(silicon, extension.firmware, extension.kernel)
+    match inquiry.look(parameter):
+        case Layer.YES:
+            if silicon.layer is Layer.UNKNOWN and not silicon.definite:
+                silicon = YES  # KVM clears the parameter where the processor lacks the feature
+            kernel = YES
+        case Layer.NO:
+            cause = "module-parameter" if silicon.layer is Layer.YES else None
+            module, _, name = parameter.partition(".")
+            kernel = Step(Layer.NO, cause, {"what": what, "module": module, "detail": f"{module}.{name}"})
+        case _:
+            kernel = inquiry.unread(parameter)
+    return Steps(silicon, extension.firmware, kernel)
 
 
 def _extension(inquiry: Inquiry, silicon: Step, firmware: Step, module: str) -> Steps:
@@ -72,7 +109,11 @@ def _vmx_firmware(inquiry: Inquiry) -> Step:
     off = [one for one in inquiry.answers["vmx.firmware"].seen if one.value == "locked off"]
     if off:
         inquiry.look("vmx.firmware")
-        return Step(Layer.NO, "firmware-off-vmx", {"detail": f"{off[0].raw} on CPUs {off[0].cpus}"})
+        # Linux with KVM that finds the register open turns VMX on when it locks it, since 5.6 (feat_ctl.c), and only
+        # such a kernel logs that firmware disabled VMX.  Other kernels lock it without VMX themselves.
+        who = "before this kernel started" if inquiry.yes("vmx.log_off") else "by whom cannot be told"
+        detail = f"{off[0].raw} on CPUs {off[0].cpus}"
+        return Step(Layer.NO, "firmware-off-vmx", {"detail": detail, "who": who, "setting": "vmx"})
     if inquiry.value("vmx.firmware") is not None or inquiry.differ("vmx.firmware"):
         return YES
     # The MSR could not be read.  Linux reads it at boot, reports a lock and, since 5.6, clears the flag (feat_ctl.c).
@@ -84,7 +125,8 @@ def _svm_firmware(inquiry: Inquiry) -> Step:
     if off:
         inquiry.look("svm.firmware")
         lock = "locked" if off[0].value == "off, locked" else "not locked"
-        return Step(Layer.NO, "firmware-off-svm", {"detail": f" ({lock}; VM_CR = {off[0].raw} on CPUs {off[0].cpus})"})
+        detail = f" ({lock}; VM_CR = {off[0].raw} on CPUs {off[0].cpus})"
+        return Step(Layer.NO, "firmware-off-svm", {"detail": detail, "setting": "svm"})
     if inquiry.value("svm.firmware") is not None:
         return YES
     # The MSR could not be read.  Since 6.7 Linux clears the flag where SVMDIS is set (amd.c), and says so in its log.
@@ -94,42 +136,23 @@ def _svm_firmware(inquiry: Inquiry) -> Step:
 def _reported(inquiry: Inquiry, name: str, what: str, clears_since: tuple[int, int]) -> Step:
     """The firmware's setting, as far as the kernel gives it away."""
     if inquiry.yes(f"{name}.log_off"):
-        return Step(
-            Layer.NO, "firmware-off-reported", {"what": what, "detail": inquiry.answers[f"{name}.log_off"].seen[0].raw}
-        )
+        line = inquiry.answers[f"{name}.log_off"].seen[0].raw
+        return Step(Layer.NO, "firmware-off-reported", {"what": what, "detail": line, "setting": name})
     clears = inquiry.kernel_at_least(*clears_since)
     if inquiry.yes(f"{name}.flag") and clears:
         return YES
-    unread = Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason(f"{name}.firmware")})
     if not inquiry.no(f"{name}.flag") or not clears or inquiry.virtual:
-        return unread
-    if "clearcpuid" in str(inquiry.answers.value("kernel.parameters") or ""):
-        return Step(Layer.UNKNOWN, "kernel-cleared-flag", {"what": what})
+        return inquiry.unread(f"{name}.firmware")
+    if cleared(inquiry, name):
+        return inquiry.unread(f"{name}.firmware")
     detail = f"CPUID has it, the flag {name} is missing from /proc/cpuinfo"
-    return Step(Layer.NO, "firmware-off-reported", {"what": what, "detail": detail})
+    return Step(Layer.NO, "firmware-off-reported", {"what": what, "detail": detail, "setting": name})
 
 
-def _with_vmx(inquiry: Inquiry, sources: tuple[str, ...], parameter: str, what: str) -> Steps:
-    steps = vmx(inquiry)
-    if not steps.applies or steps.silicon.layer is not Layer.YES:
-        return steps
-    silicon = inquiry.silicon(inquiry.first_known(*sources), what)
-    return _feature(inquiry, steps, silicon, parameter, what)
-
-
-def _feature(inquiry: Inquiry, extension: Steps, silicon: Step, parameter: str, what: str) -> Steps:
-    """A part of VMX or SVM that has a module parameter: the module reads back what it really uses."""
-    if extension.kernel.layer is not Layer.YES or not extension.applies:
-        return Steps(silicon, extension.firmware, extension.kernel)
-    match inquiry.look(parameter):
-        case Layer.YES:
-            if silicon.layer is Layer.UNKNOWN and not silicon.definite:
-                silicon = YES  # KVM clears the parameter where the processor lacks the feature
-            kernel = YES
-        case Layer.NO:
-            cause = "module-parameter" if silicon.layer is Layer.YES else None
-            module, _, name = parameter.partition(".")
-            kernel = Step(Layer.NO, cause, {"what": what, "module": module, "detail": f"{module}.{name}"})
-        case _:
-            kernel = Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason(parameter)})
-    return Steps(silicon, extension.firmware, kernel)
+# fmt: off
+ept                = with_vmx("EPT (extended page tables)", "kvm_intel.ept", "ept.control", "ept.linux")
+unrestricted_guest = with_vmx("unrestricted guest", "kvm_intel.unrestricted_guest", "vmx.control.unrestricted_guest", "vmx.linux.unrestricted_guest")
+vpid               = with_vmx("VPID", "kvm_intel.vpid", "vmx.control.vpid", "vmx.linux.vpid")
+pml                = with_vmx("page-modification logging", "kvm_intel.pml", "ept.pml")
+npt                = with_svm("NPT (nested page tables)", "kvm_amd.npt", "npt.cpuid")
+# fmt: on

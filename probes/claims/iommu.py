@@ -31,6 +31,7 @@ def iommu(inquiry: Inquiry) -> Steps:
 
 
 def _remapping(inquiry: Inquiry, what: str, table: str, name: str, off: tuple[str, ...], on: str) -> Steps:
+    setting = "vt_d" if name == "dmar" else "amd_vi"
     active = inquiry.look(f"{name}.units")
     if active is Layer.YES:
         inquiry.look("iommu.groups")
@@ -43,14 +44,14 @@ def _remapping(inquiry: Inquiry, what: str, table: str, name: str, off: tuple[st
             return Steps(hidden, Step(Layer.NO), Step(Layer.NO))
         case Layer.NO:
             silicon = Step(Layer.UNKNOWN)
-            firmware = Step(Layer.NO, "iommu-not-announced", {"what": what, "table": table})
+            firmware = Step(Layer.NO, "iommu-not-announced", {"what": what, "table": table, "setting": setting})
         case _:
             silicon = Step(Layer.UNKNOWN)
-            firmware = Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason(f"{name}.table")})
+            firmware = inquiry.unread(f"{name}.table")
     if told := inquiry.told(*off):
         return Steps(silicon, firmware, Step(Layer.NO, "kernel-command-line", {"what": what, "detail": told}))
     if active is Layer.UNKNOWN:
-        kernel = Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason(f"{name}.units")})
+        kernel = inquiry.unread(f"{name}.units")
     elif firmware is YES:
         detail = f"the table {table} is there, /sys/class/iommu has no unit of it"
         kernel = Step(Layer.NO, "kernel-not-using-it", {"what": what, "detail": detail, "advice": f"Boot with {on}."})

@@ -28,11 +28,11 @@ def nx(inquiry: Inquiry) -> Steps:
     elif inquiry.vendor not in VMX_VENDORS:
         firmware = NOT_APPLICABLE
     elif inquiry.yes("cpu.xd_disable"):
-        silicon, firmware = YES, Step(Layer.NO, "firmware-off-xd")
+        silicon, firmware = YES, Step(Layer.NO, "firmware-off-xd", {"setting": "xd"})
     elif inquiry.no("cpu.xd_disable") or silicon.definite is False:
         firmware = NOT_ASKED
     else:  # no flag, and no word from the MSR that hides it
-        silicon = Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason("cpu.xd_disable")})
+        silicon = inquiry.unread("cpu.xd_disable")
         firmware = silicon
     return Steps(silicon, firmware, _offered(inquiry, "NX", "kvm.offers.nx", ("noexec=off", "noexec32=off")))
 
@@ -46,7 +46,7 @@ def tsc_invariant(inquiry: Inquiry) -> Steps:
         case Layer.NO:
             kernel = Step(Layer.NO)
         case _:
-            kernel = Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason("linux.nonstop_tsc")})
+            kernel = inquiry.unread("linux.nonstop_tsc")
     return Steps(silicon, NOT_APPLICABLE, kernel)
 
 
@@ -55,7 +55,7 @@ def _offered(inquiry: Inquiry, what: str, offered: str, off: tuple[str, ...]) ->
         case Layer.YES:
             return YES
         case Layer.UNKNOWN:
-            return Step(Layer.UNKNOWN, "could-not-read", {"detail": inquiry.reason(offered)})
+            return inquiry.unread(offered)
     if told := inquiry.told(*off):
         return Step(Layer.NO, "kernel-command-line", {"what": what, "detail": told})
     if inquiry.yes("kvm.software"):

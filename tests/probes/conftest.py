@@ -183,21 +183,65 @@ def missing_device() -> KvmUnavailable:
     return KvmUnavailable("kvm-device-missing", "open /dev/kvm", "No such file or directory", "")
 
 
+def acpi(signature: bytes, body: bytes) -> bytes:
+    """An ACPI table with a header and a checksum."""
+    size = 36 + len(body)
+    table = bytearray(signature + size.to_bytes(4, "little") + b"\x01\0" + b"OEMID " + b"OEMTABLE" + bytes(12) + body)
+    table[9] = -sum(table) & 0xFF
+    return bytes(table)
+
+
+def furnished(machine: Machine) -> Machine:
+    """What every server in order has beside its processor."""
+    machine.file("/dev/kvm").file("/dev/net/tun").file("/dev/vhost-net").module("kvm")
+    machine.file("/sys/devices/system/cpu/vulnerabilities/meltdown", "Not affected\n")
+    machine.file("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n")
+    machine.file("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "0\n")
+    machine.file("/sys/bus/pci/devices/0000:3b:00.0/sriov_totalvfs", "64\n")
+    return machine.folder("/sys/kernel/iommu_groups/0")
+
+
 def healthy_intel(root: Path) -> Machine:
     """A Xeon server in order."""
-    machine = Machine(root, INTEL, INTEL_MSRS, kvm=FakeKvm(INTEL))
-    machine.file("/dev/kvm").module("kvm").folder("/sys/class/iommu/dmar0", "/sys/kernel/iommu_groups/0")
-    machine.module("kvm_intel", ept="Y", unrestricted_guest="Y", vpid="Y", nested="Y", enable_apicv="Y")
+    machine = furnished(Machine(root, INTEL, INTEL_MSRS, kvm=FakeKvm(INTEL)))
+    machine.folder("/sys/class/iommu/dmar0").file(
+        "/sys/firmware/acpi/tables/DMAR", acpi(b"DMAR", b"\x2d\x01" + bytes(10))
+    )
+    machine.module("kvm_intel", ept="Y", unrestricted_guest="Y", vpid="Y", nested="Y", enable_apicv="Y", pml="Y")
     machine.cpuinfo(f"{BOOT_FLAGS} vmx ept vpid", "ept vpid unrestricted_guest")
-    return machine.file("/proc/sys/kernel/osrelease", "6.1.0-21-amd64\n").log("x86/cpu: something")
+    return machine.file("/proc/sys/kernel/osrelease", "6.1.0-21-amd64\n").log(
+        "DMAR-IR: Enabled IRQ remapping in x2apic mode"
+    )
 
 
 def healthy_amd(root: Path) -> Machine:
     """An EPYC server in order."""
-    machine = Machine(root, AMD, AMD_MSRS, kvm=FakeKvm(AMD))
-    machine.file("/dev/kvm").module("kvm").folder("/sys/class/iommu/ivhd0", "/sys/kernel/iommu_groups/0")
+    machine = furnished(Machine(root, AMD, AMD_MSRS, kvm=FakeKvm(AMD)))
+    machine.folder("/sys/class/iommu/ivhd0").file("/sys/firmware/acpi/tables/IVRS", acpi(b"IVRS", bytes(12)))
     machine.module("kvm_amd", npt="Y", nested="1", avic="N").cpuinfo(f"{BOOT_FLAGS} svm npt")
-    return machine.file("/proc/sys/kernel/osrelease", "6.8.0-40-generic\n").log("kvm: Nested Paging enabled")
+    return machine.file("/proc/sys/kernel/osrelease", "6.8.0-40-generic\n").log("AMD-Vi: Interrupt remapping enabled")
+
+
+def complete_intel(root: Path) -> Machine:
+    """A Xeon server on which every claim holds."""
+    machine = healthy_intel(root)
+    machine.msrs = {**INTEL_MSRS, 0x87: 32 << 32 | 31}
+    machine.file("/sys/module/kvm_intel/parameters/tdx", "Y\n").file("/proc/sys/kernel/osrelease", "6.18.1\n")
+    remapping, tdx = (
+        "DMAR-IR: Enabled IRQ remapping in x2apic mode",
+        "virt/tdx: BIOS enabled: private KeyID range [32, 64)",
+    )
+    return machine.log(remapping, tdx)
+
+
+def complete_amd(root: Path) -> Machine:
+    """An EPYC server on which every claim holds."""
+    machine = healthy_amd(root)
+    machine.leaves = {**with_bit(AMD, 7, 2, 16, True), (0x8000_001F, 0): (0x1F, 0x4173, 1006, 100)}
+    machine.msrs = {**AMD_MSRS, 0xC001_0010: 1 << 23, 0xC001_0132: 0x10_0000, 0xC001_0133: 0x20_0000}
+    machine.kvm = FakeKvm(machine.leaves)
+    machine.module("kvm_amd", npt="Y", nested="1", avic="Y", tsc_scaling="Y", sev="Y", sev_es="Y", sev_snp="Y")
+    return machine.file("/proc/sys/kernel/osrelease", "6.18.1\n")
 
 
 @pytest.fixture
@@ -218,7 +262,8 @@ def hosts():  # type: ignore[no-untyped-def]
     return types.SimpleNamespace(
         Machine=Machine, FakeKvm=FakeKvm, INTEL=INTEL, INTEL_MSRS=INTEL_MSRS, AMD=AMD, AMD_MSRS=AMD_MSRS,
         BOOT_FLAGS=BOOT_FLAGS, with_bit=with_bit, missing_device=missing_device,
-        healthy_intel=healthy_intel, healthy_amd=healthy_amd,
+        healthy_intel=healthy_intel, healthy_amd=healthy_amd, complete_intel=complete_intel,
+        complete_amd=complete_amd, acpi=acpi,
     )  # fmt: skip
 
 

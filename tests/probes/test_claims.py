@@ -40,7 +40,7 @@ def test_a_healthy_intel_host_claims_vmx_and_what_comes_with_it(intel):
     assert layers(found["svm"]) == layers(found["npt"]) == layers(found["amd_vi"]) == (NA, NA, NA, NA)
     assert layers(found["vt_d"])[:3] == (YES, YES, YES)
     assert layers(found["kvm"]) == (NA, NA, YES, YES)
-    assert {name: claim.cause for name, claim in found.items() if claim.cause} == {}
+    assert {name: claim.cause for name, claim in found.items() if claim.cause} == {"tdx": "firmware-off-tdx"}
 
 
 def test_a_healthy_amd_host_claims_svm_and_what_comes_with_it(amd):
@@ -49,7 +49,10 @@ def test_a_healthy_amd_host_claims_svm_and_what_comes_with_it(amd):
     assert layers(found["npt"])[:3] == (YES, YES, YES)
     assert layers(found["nested"])[:3] == (YES, YES, YES)
     assert layers(found["vmx"]) == layers(found["unrestricted_guest"]) == (NA, NA, NA, NA)
-    assert {name: claim.cause for name, claim in found.items() if claim.cause} == {"la57": "not-in-silicon"}
+    assert {name: claim.cause for name, claim in found.items() if claim.cause} == {
+        "la57": "not-in-silicon", "avic": "module-parameter", "x2avic": "module-parameter", "sev": "not-in-silicon",
+        "sev_es": "not-in-silicon", "sev_snp": "not-in-silicon",
+    }  # fmt: skip
 
 
 def test_feature_control_locked_without_vmx_is_the_firmware(intel, hosts):
@@ -237,16 +240,11 @@ def test_firmware_that_hides_no_execute(intel, hosts):
     assert (unread.silicon, unread.firmware) == (UNKNOWN, UNKNOWN)
 
 
-def acpi(signature: bytes, body: bytes) -> bytes:
-    size = 36 + len(body)
-    table = bytearray(signature + size.to_bytes(4, "little") + b"\x01\0" + b"OEMID " + b"OEMTABLE" + bytes(12) + body)
-    table[9] = -sum(table) & 0xFF
-    return bytes(table)
-
-
-def test_iommu_off_in_firmware_off_by_parameter_and_unused_are_told_apart(intel):
+def test_iommu_off_in_firmware_off_by_parameter_and_unused_are_told_apart(intel, hosts):
+    acpi = hosts.acpi
     (intel.root / "sys/class/iommu/dmar0").rmdir()
-    intel.file("/sys/firmware/acpi/tables/FACP", acpi(b"FACP", bytes(8)))
+    (intel.root / "sys/firmware/acpi/tables/DMAR").unlink()
+    intel.file("/sys/firmware/acpi/tables/FACP", hosts.acpi(b"FACP", bytes(8)))
     vt_d = claimed(intel.collect())["vt_d"]
     assert (vt_d.silicon, vt_d.firmware, vt_d.cause) == (UNKNOWN, NO, "iommu-not-announced")
     intel.file("/sys/firmware/acpi/tables/DMAR", acpi(b"DMAR", b"\x2d\x01" + bytes(10)))
@@ -297,13 +295,14 @@ def test_a_parameter_that_is_off_says_nothing_about_silicon_that_was_not_read(in
     intel.msrs = None
     intel.cpuinfo(f"{hosts.BOOT_FLAGS} vmx").file("/sys/module/kvm_intel/parameters/unrestricted_guest", "N\n")
     claim = claimed(intel.collect())["unrestricted_guest"]
-    assert (claim.silicon, claim.kernel, claim.cause) == (UNKNOWN, NO, "could-not-read")
+    assert (claim.silicon, claim.kernel, claim.cause) == (UNKNOWN, NO, "msr-driver-missing")
 
 
 def test_a_guest_without_an_iommu_is_not_told_to_look_in_its_firmware(intel, hosts):
     intel.leaves = hosts.with_bit(hosts.INTEL, 1, 2, 31, True)
     (intel.root / "sys/class/iommu/dmar0").rmdir()
-    intel.file("/sys/firmware/acpi/tables/FACP", acpi(b"FACP", bytes(8)))
+    (intel.root / "sys/firmware/acpi/tables/DMAR").unlink()
+    intel.file("/sys/firmware/acpi/tables/FACP", hosts.acpi(b"FACP", bytes(8)))
     assert claimed(intel.collect())["vt_d"].cause == "hidden-by-hypervisor"
 
 
