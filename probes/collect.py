@@ -14,7 +14,24 @@ from virtproof import __version__
 from virtproof.kvm import Kvm
 from virtproof.probes.cpus import MAX_CPUS, parse, render
 from virtproof.probes.snapshot import SCHEMA, Snapshot
-from virtproof.probes.sources import acpi, cpuid, cpuinfo, files, kvm, log, msr, nodes, read_bounded, under
+from virtproof.probes.sources import (
+    acpi,
+    cpuid,
+    cpuinfo,
+    efi,
+    files,
+    kconfig,
+    kvm,
+    log,
+    msr,
+    network,
+    nodes,
+    pci,
+    percpu,
+    read_bounded,
+    smbios,
+    under,
+)
 from virtproof.spec.fault import Fault
 
 ONLINE = "/sys/devices/system/cpu/online"
@@ -26,11 +43,14 @@ def collect(
     cpuid_ways: Sequence[cpuid.Way] | None = None,
     msr_opener: msr.OpenCpu | None = None,
     open_kvm: Callable[[], Kvm] | None = None,
+    netlink: network.Netlink | None = None,
+    identity: bool = False,
 ) -> Snapshot:
     """Read the host whose file tree is at ``root``.
 
     For a tree other than ``/`` the registers and KVM of the running machine are not asked; whoever has them for that
-    host passes the means.
+    host passes the means.  ``netlink`` are the questions of ``sources.netlink``, asked on request only.  ``identity``
+    keeps serial numbers, UUIDs, hardware addresses and the host's name.
     """
     cpus = online_cpus(root)
     own = root == "/"
@@ -42,8 +62,14 @@ def collect(
         cpuid=cpuid.read(cpus, cpuid.ways(root) if cpuid_ways is None else cpuid_ways),
         msr=msr.read(cpus, msr.device(root) if msr_opener is None else msr_opener),
         cpuinfo=cpuinfo.read(root),
-        files=files.read(root),
+        percpu=percpu.read(root, cpus),
+        files=files.read(root, identity=identity),
+        kconfig=kconfig.read(root),
+        pci=pci.read(root),
+        network=network.read(root, netlink=netlink, identity=identity),
         acpi=acpi.read(root),
+        smbios=smbios.read(root, identity=identity),
+        efi=efi.read(root),
         kvm=kvm.read(root, Kvm.open if own and open_kvm is None else open_kvm),
         log=log.read(root),
         nodes=nodes.read(root),

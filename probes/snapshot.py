@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any, NoReturn
 
 from virtproof.probes import shape
 from virtproof.probes.cpus import MAX_CPUS, join, parse
 from virtproof.spec.fault import Fault
 
-SCHEMA = "virtproof.snapshot/1"
+SCHEMA = "virtproof.snapshot/2"
+READABLE = ("virtproof.snapshot/1", SCHEMA)  # the first has fewer sections
 MAX_BYTES = 32 << 20
 
 Leaf = tuple[int, int, int, int]
@@ -85,6 +87,40 @@ class Snapshot(dict[str, Any]):
         value: dict[str, dict[str, Any]] = self._section("acpi").get("tables", {})
         return value
 
+    def kernel(self) -> tuple[int, int]:
+        """The kernel's version, (0, 0) where it is unknown."""
+        release = re.match(r"(\d{1,4})\.(\d{1,4})", self.text("/proc/sys/kernel/osrelease") or "", re.ASCII)
+        return (int(release[1]), int(release[2])) if release else (0, 0)
+
+    def percpu(self, name: str) -> list[tuple[str, str]]:
+        """A file that sysfs has for each CPU, and the CPUs that have that text."""
+        return list(self._section("percpu").get("values", {}).get(name, {}).items())
+
+    def structures(self) -> list[dict[str, Any]]:
+        """The SMBIOS structures."""
+        value: list[dict[str, Any]] = self._section("smbios").get("structures", [])
+        return value
+
+    def efi(self, name: str) -> bytes | None:
+        """An EFI variable: four bytes of attributes, then its value; ``None`` where it was not read."""
+        value: str | None = self._section("efi").get("values", {}).get(name)
+        return None if value is None else bytes.fromhex(value)
+
+    def kconfig(self, symbol: str) -> str | None:
+        """A symbol of the kernel's configuration: ``y``, ``m``, ``n`` or a value; ``None`` where it is missing."""
+        value: str | None = self._section("kconfig").get("values", {}).get(symbol)
+        return value
+
+    def pci(self) -> dict[str, dict[str, Any]]:
+        """The PCI functions by address."""
+        value: dict[str, dict[str, Any]] = self._section("pci").get("devices", {})
+        return value
+
+    def network(self, part: str) -> dict[str, Any] | None:
+        """``links``, ``vfs`` or ``eswitch``; ``None`` where it was not read."""
+        value: dict[str, Any] | None = self._section("network").get(part)
+        return value
+
     def log(self) -> list[str]:
         """The kernel log lines that were kept."""
         value: list[str] = self._section("log").get("lines", [])
@@ -143,12 +179,12 @@ def checked(document: object) -> Snapshot:
     """The document as a snapshot, if it is one."""
     if not isinstance(document, dict):
         raise Fault("read a snapshot", f"{shape.kind(document)} where a table belongs")
-    if document.get("schema") != SCHEMA:
+    if document.get("schema") not in READABLE:
         saw = document.get("schema")
         raise Fault(
             "read a snapshot",
             f"its schema is {saw[:80]!r}" if isinstance(saw, str) else "it names no schema",
-            f"this version reads {SCHEMA}",
+            f"this version reads {' and '.join(READABLE)}",
         )
     DOCUMENT(document, "snapshot")
     return Snapshot(document)
@@ -241,6 +277,30 @@ TABLE = shape.record(
         "data": shape.text(128 << 10, "[A-Za-z0-9+/]*={0,2}"),
     }
 )
+STRUCTURE = shape.record(
+    {
+        "type": shape.integer(0, 255),
+        "handle": shape.integer(0, 65535),
+        "data": shape.text(510, r"([0-9a-f]{2})*"),
+        "strings": shape.sequence(shape.text(128), 64),
+    }
+)
+PCI_ADDRESS = shape.text(16, r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+PCI_DEVICE = shape.record(
+    {name: shape.text(10, "(0x[0-9a-f]{1,8})?") for name in ("class", "vendor", "device")},
+    {
+        **{name: shape.integer(-1, 2**30) for name in ("numa_node", "sriov_totalvfs", "sriov_numvfs")},
+        "reset": shape.text(64),
+        "group": shape.text(64),
+        "driver": shape.text(64),
+        "physfn": PCI_ADDRESS,
+        "port_type": shape.integer(0, 15),
+        "extended": shape.sequence(shape.integer(0, 65535), 64),
+        "acs": shape.sequence(shape.integer(0, 65535), 2),
+    },
+)
+LINK = shape.record({}, {"kind": shape.text(16), "device": shape.text(64), "address": shape.text(64)})
+VFS = shape.record({name: shape.integer(0, 65535) for name in ("vfs", "trusted", "spoof_checked")})
 DOCUMENT = shape.record(
     {
         "schema": shape.text(64),
@@ -297,6 +357,29 @@ DOCUMENT = shape.record(
                 "msrs": shape.sequence(MSR_INDEX, 4096),
                 "feature_msrs": shape.mapping(MSR_INDEX, U64, 1024),
                 "create_vm": SHORT,
+            },
+        ),
+        "percpu": shape.record({"values": shape.mapping(SHORT, per_cpu(shape.text(256)), 32), "unread": UNREAD}),
+        "smbios": shape.record(
+            {"version": shape.text(16), "structures": shape.sequence(STRUCTURE, 512), "unread": UNREAD}
+        ),
+        "efi": shape.record(
+            {
+                "values": shape.mapping(TOKEN, shape.text(128, r"([0-9a-f]{2})*"), 16),
+                "absent": shape.sequence(TOKEN, 16),
+                "unread": UNREAD,
+            }
+        ),
+        "kconfig": shape.record(
+            {"path": shape.text(256), "values": shape.mapping(TOKEN, shape.text(64), 256), "unread": UNREAD}
+        ),
+        "pci": shape.record({"devices": shape.mapping(PCI_ADDRESS, PCI_DEVICE, 2048), "unread": UNREAD}),
+        "network": shape.record(
+            {"unread": UNREAD},
+            {
+                "links": shape.mapping(SHORT, LINK, 1024),
+                "vfs": shape.mapping(SHORT, VFS, 1024),
+                "eswitch": shape.mapping(SHORT, shape.text(32), 1024),
             },
         ),
         "log": shape.record(

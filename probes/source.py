@@ -5,15 +5,12 @@ The registers of the processor are in source_registers.py, /dev/kvm is in source
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable
-from typing import Any
 
 from virtproof.probes.cpus import parse, render
 from virtproof.probes.fact import Seen, Source, Unknown, Value
 from virtproof.probes.snapshot import Snapshot
-from virtproof.spec.bits import Field
 
 Read = tuple[Seen, ...] | Unknown
 
@@ -50,7 +47,7 @@ def text(path: str) -> Source:
 
     def read(snapshot: Snapshot) -> Read:
         value = snapshot.text(path)
-        return Unknown(_why_no_file(snapshot, path)) if value is None else (Seen(value, value[:120]),)
+        return Unknown(why_no_file(snapshot, path)) if value is None else (Seen(value, value[:120]),)
 
     return Source(path, read)
 
@@ -67,7 +64,7 @@ def parameter(module: str, name: str) -> Source:
                 return Unknown(f"the module {module} is not loaded")
             if snapshot.names(f"/sys/module/{module}") is not None:
                 return Unknown(f"{module} has no parameter {name} on this kernel, or it cannot be read")
-            return Unknown(_why_no_file(snapshot, path))
+            return Unknown(why_no_file(snapshot, path))
         return (Seen(spelled.get(value, int(value) if _is_number(value) else value), value),)
 
     return Source(path, read)
@@ -79,7 +76,7 @@ def directory(path: str) -> Source:
     def read(snapshot: Snapshot) -> Read:
         if snapshot.names(path) is not None:
             return (Seen(True, "exists"),)
-        return (Seen(False, "absent"),) if snapshot.absent("files", path) else Unknown(_why_no_file(snapshot, path))
+        return (Seen(False, "absent"),) if snapshot.absent("files", path) else Unknown(why_no_file(snapshot, path))
 
     return Source(path, read)
 
@@ -90,7 +87,7 @@ def entries(path: str, prefix: str = "") -> Source:
     def read(snapshot: Snapshot) -> Read:
         names = snapshot.names(path)
         if names is None:
-            return (Seen(0, "absent"),) if snapshot.absent("files", path) else Unknown(_why_no_file(snapshot, path))
+            return (Seen(0, "absent"),) if snapshot.absent("files", path) else Unknown(why_no_file(snapshot, path))
         found = [name for name in names if name.startswith(prefix)]
         return (Seen(len(found), " ".join(found)[:120]),)
 
@@ -107,24 +104,6 @@ def acpi_table(signature: str) -> Source:
         return Unknown(reason) if reason else (Seen(False, "absent"),)
 
     return Source(f"ACPI {signature}", read)
-
-
-def acpi_byte(signature: str, offset: int, field: Field[Any]) -> Source:
-    """A field of one byte of an ACPI table."""
-
-    def read(snapshot: Snapshot) -> Read:
-        table = snapshot.tables().get(signature)
-        if table is None:
-            return Unknown(snapshot.obstacle("acpi", signature) or f"the firmware hands over no {signature} table")
-        try:
-            data = base64.b64decode(table["data"], validate=True)
-        except ValueError:
-            return Unknown(f"the {signature} table is not base64")
-        if len(data) <= offset:
-            return Unknown(f"the {signature} table ends before byte {offset}")
-        return (Seen(field.of(data[offset]), f"{data[offset]:#04x}"),)
-
-    return Source(f"ACPI {signature} byte {offset}", read)
 
 
 def node(path: str, attribute: str) -> Source:
@@ -150,8 +129,10 @@ def node_exists(path: str) -> Source:
     return Source(path, read)
 
 
-def logged(pattern: str, meaning: str) -> Source:
-    """Did the kernel log such a line?  A log that lost its beginning can say yes, but not no."""
+def logged(pattern: str, meaning: str, since: tuple[int, int] = (0, 0)) -> Source:
+    """Did the kernel log such a line?  A log that lost its beginning can say yes, but not no; nor can a kernel before
+    ``since``, which has no such line.
+    """
     compiled = re.compile(pattern)
 
     def read(snapshot: Snapshot) -> Read:
@@ -160,6 +141,8 @@ def logged(pattern: str, meaning: str) -> Source:
                 return (Seen(True, line[:200]),)
         if reason := snapshot.obstacle("log"):
             return Unknown(reason)
+        if snapshot.kernel() < since:
+            return Unknown(f"only Linux {since[0]}.{since[1]} and later are sure to log it")
         if not snapshot["log"]["complete"]:
             return Unknown("the kernel log has lost its oldest lines, and none of the others says so")
         return (Seen(False, "no such line"),)
@@ -182,7 +165,8 @@ def _why_no_node(snapshot: Snapshot, path: str) -> str:
     return f"{path}: {snapshot.obstacle('nodes', path) or 'not read'}"
 
 
-def _why_no_file(snapshot: Snapshot, path: str) -> str:
+def why_no_file(snapshot: Snapshot, path: str) -> str:
+    """Why a file's content is not known."""
     if snapshot.absent("files", path):
         return f"{path} does not exist on this host"
     return f"{path}: {snapshot.obstacle('files', path) or 'not read'}"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import re
-import struct
 
 from virtproof.probes.sources import read_bounded, under, unread, why
+from virtproof.spec.acpi import HEADER
 
 PATH = "/sys/firmware/acpi/tables"
-WANTED = ("APIC", "DMAR", "FACP", "IVRS", "MCFG", "TPM2", "WSMT")
+WANTED = ("APIC", "DMAR", "FACP", "IVRS", "MCFG", "SLIT", "SRAT", "TPM2", "WSMT")
 LIMIT = 64 << 10  # bytes kept of one table; the largest MADT of 2,048 CPUs has 33 KiB
 NAME = re.compile(r"^([A-Z0-9]{4})\d{0,2}$")
-HEADER = struct.Struct("<4sIBB6s8sI")  # ACPI 6.5, 5.2.6 "System Description Table Header", up to the OEM revision
 
 
 def read(root: str) -> dict[str, object]:
@@ -42,7 +41,7 @@ def read(root: str) -> dict[str, object]:
 
 def table(data: bytes) -> dict[str, object]:
     """One table with its header taken apart; ``data`` has at least a header."""
-    signature, length, revision, _, oem, oem_table, _ = HEADER.unpack_from(data)
+    signature, length, revision, _, oem, oem_table, *_ = HEADER.unpack_from(data)
     complete = len(data) == length
     return {
         "signature": _text(signature),

@@ -9,10 +9,13 @@ from virtproof.probes.sources import under, unread, why
 
 PATH = "/dev/kmsg"
 KEPT = re.compile(
-    r"\bkvm\b|kvm[-_:]|\bvmx\b|\bsvm\b|DMAR|AMD-Vi|IOMMU|\bmicrocode\b|^x86/cpu"
-    r"|Hypervisor detected|virt/tdx|\bSEV\b|NX \(",
+    r"\bkvm\b|kvm[-_:]|\bvmx\b|\bsvm\b|DMAR|AMD-Vi|IOMMU|\bmicrocode\b|^x86/(cpu|split|tme)"
+    r"|Hypervisor detected|virt/tdx|\bSEV|NX \(|secure ?boot|lockdown|SR-IOV|\bsgx\b|x2apic|TSC: Marking",
     re.IGNORECASE,
 )
+# Addresses of network cards and UUIDs name one machine; a kernel line that carries one loses it.
+PERSONAL = re.compile(r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
+KERNEL = 0  # the facility in a record's priority: everything else was written by programs
 MAX_RECORDS, MAX_LINES, MAX_LENGTH = 50_000, 300, 400
 RECORD = 16 << 10  # a shorter buffer than the record makes the driver return EINVAL
 
@@ -44,13 +47,19 @@ def read(root: str) -> dict[str, object]:
                 header, semicolon, message = line.partition(";")
                 if not semicolon or line.startswith(" "):
                     continue
+                priority, _, rest = header.partition(",")
                 if first:
-                    complete = header.split(",")[1:2] == ["0"]
+                    complete = rest.partition(",")[0] == "0"
                     first = False
-                if KEPT.search(message) and len(lines) < MAX_LINES:
-                    lines.append(message[:MAX_LENGTH])
+                if KEPT.search(message) and len(lines) < MAX_LINES and facility(priority) == KERNEL:
+                    lines.append(PERSONAL.sub("(removed)", message[:MAX_LENGTH]))
     except OSError as error:
         return {"lines": lines, "complete": False, "unread": [unread("*", f"{PATH}: {why(error)}")]}
     finally:
         os.close(fd)
     return {"lines": lines, "complete": complete and not first, "unread": []}
+
+
+def facility(priority: str) -> int:
+    """Who wrote a record; the kernel where the number is none."""
+    return int(priority) >> 3 if priority.isascii() and priority.isdigit() and len(priority) < 8 else KERNEL

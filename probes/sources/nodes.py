@@ -17,6 +17,9 @@ NODES = (
     "/dev/vfio/vfio",
     "/dev/iommu",
     "/dev/sev",
+    "/dev/sgx_vepc",
+    "/dev/tpm0",
+    "/dev/userfaultfd",
     "/dev/cpu/0/cpuid",
     "/dev/cpu/0/msr",
 )

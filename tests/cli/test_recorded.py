@@ -28,7 +28,7 @@ def snapshot(tmp_path: Path) -> Path:
 
 def test_a_snapshot_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["collect"]) == 0
-    assert json.loads(capsys.readouterr().out)["schema"] == "virtproof.snapshot/1"
+    assert json.loads(capsys.readouterr().out)["schema"] == "virtproof.snapshot/2"
 
 
 def test_probe_gives_facts_and_claims_to_a_program(snapshot: Path, capsys: pytest.CaptureFixture[str]) -> None:
