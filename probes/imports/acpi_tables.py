@@ -15,6 +15,7 @@ from typing import Any
 
 from virtproof.probes.imports.part import Part, text_of
 from virtproof.probes.sources import acpi, unread
+from virtproof.spec import acpi as table_header
 from virtproof.spec.fault import Fault
 
 TOOL = "acpidump"
@@ -24,7 +25,7 @@ HEADING = re.compile(r"([A-Z0-9_!]{4}) @ 0x[0-9A-Fa-f]+\s*$")
 LINE = re.compile(r"\s+([0-9A-Fa-f]{4,8}):((?: [0-9A-Fa-f]{2}){1,16})")
 LOOKS = re.compile(r"^[A-Z0-9_!]{4} @ 0x[0-9A-Fa-f]+\s*$", re.MULTILINE)
 SIGNATURE = re.compile(rb"[A-Z0-9_!]{4}")
-HEADER = acpi.HEADER.size
+HEADER = table_header.HEADER.size
 # Tables that the table of tables does not name: itself, and what FADT and the RSDP point to.
 UNNAMED = frozenset({"RSDT", "XSDT", "DSDT", "FACS"})
 
