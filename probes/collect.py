@@ -54,13 +54,14 @@ def collect(
     """
     cpus = online_cpus(root)
     own = root == "/"
+    leaves = cpuid.read(cpus, cpuid.ways(root) if cpuid_ways is None else cpuid_ways)
     return Snapshot(
         schema=SCHEMA,
         tool=__version__,
         taken=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         cpus=render(cpus),
-        cpuid=cpuid.read(cpus, cpuid.ways(root) if cpuid_ways is None else cpuid_ways),
-        msr=msr.read(cpus, msr.device(root) if msr_opener is None else msr_opener),
+        cpuid=leaves,
+        msr=msr.read(cpus, msr.device(root) if msr_opener is None else msr_opener, leaves["values"]),
         cpuinfo=cpuinfo.read(root),
         percpu=percpu.read(root, cpus),
         files=files.read(root, identity=identity),

@@ -50,6 +50,10 @@ class Snapshot(dict[str, Any]):
         values = self._section("msr").get("values", {}).get(f"{index:#x}", {})
         return [(int(text, 16), cpus) for text, cpus in values.items()]
 
+    def msr_absent(self, index: int) -> list[tuple[str, str]]:
+        """Why the processor does not have an MSR, and the CPUs; empty where it may have it."""
+        return list(self._section("msr").get("absent", {}).get(f"{index:#x}", {}).items())
+
     def cpuinfo(self, name: str) -> list[tuple[str, str]]:
         """A line of /proc/cpuinfo, and the CPUs that have it."""
         return list(self._section("cpuinfo").get("values", {}).get(name, {}).items())
@@ -327,7 +331,10 @@ DOCUMENT = shape.record(
         "cpuid": shape.record(
             {"how": HOW, "values": shape.mapping(LEAF_KEY, per_cpu(LEAF_VALUE), 4096), "unread": UNREAD}
         ),
-        "msr": shape.record({"how": HOW, "values": shape.mapping(MSR_INDEX, per_cpu(U64), 4096), "unread": UNREAD}),
+        "msr": shape.record(
+            {"how": HOW, "values": shape.mapping(MSR_INDEX, per_cpu(U64), 4096), "unread": UNREAD},
+            {"absent": shape.mapping(MSR_INDEX, per_cpu(shape.text(256)), 4096)},
+        ),
         "cpuinfo": shape.record(
             {"values": shape.mapping(shape.text(64), per_cpu(shape.text(8192)), 64), "unread": UNREAD}
         ),

@@ -48,27 +48,18 @@ def cpuid(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
 
 
 def msr(index: int, field: Field[Any]) -> Source:
-    """A field of an MSR."""
+    """A field of an MSR; unknown where the processor does not have the register."""
+    return Source(f"MSR {index:#x}", lambda snapshot: _msr(snapshot, index, field))
 
-    def read(snapshot: Snapshot) -> Read:
-        pairs = _msr(snapshot, index)
-        if isinstance(pairs, Unknown):
-            return pairs
-        return tuple(Seen(field.of(value), f"{value:#x}", cpus) for value, cpus in pairs)
 
-    return Source(f"MSR {index:#x}", read)
+def msr_capability(index: int, field: Field[Any]) -> Source:
+    """A field of an MSR that lists capabilities: where the processor does not have the register, a flag is off."""
+    return Source(f"MSR {index:#x}", lambda snapshot: _msr(snapshot, index, field, off=True))
 
 
 def control(index: int, field: Field[Any]) -> Source:
     """May a VMX control be set?  ``field`` is its place in the 32 controls that the capability MSR describes."""
-
-    def read(snapshot: Snapshot) -> Read:
-        pairs = _msr(snapshot, index)
-        if isinstance(pairs, Unknown):
-            return pairs
-        return tuple(Seen(field.of(value >> ALLOWED_1), f"{value:#x}", cpus) for value, cpus in pairs)
-
-    return Source(f"MSR {index:#x} allowed-1", read)
+    return Source(f"MSR {index:#x} allowed-1", lambda snapshot: _msr(snapshot, index, field, ALLOWED_1, off=True))
 
 
 def _left_out(snapshot: Snapshot, leaf: int, sub: int, cpu: int) -> str | None:
@@ -79,13 +70,16 @@ def _left_out(snapshot: Snapshot, leaf: int, sub: int, cpu: int) -> str | None:
     return None
 
 
-def _msr(snapshot: Snapshot, index: int) -> list[tuple[int, str]] | Unknown:
-    pairs = snapshot.msr(index)
-    if len(pairs) == 1 and pairs[0][1] == snapshot["cpus"]:
-        return pairs
-    have = {cpu for _, cpus in pairs for cpu in parse(cpus)}
+def _msr(snapshot: Snapshot, index: int, field: Field[Any], shift: int = 0, *, off: bool = False) -> Read:
+    seen = [Seen(field.of(value >> shift), f"{value:#x}", cpus) for value, cpus in snapshot.msr(index)]
+    if len(seen) == 1 and seen[0].cpus == snapshot["cpus"]:
+        return tuple(seen)
+    absent = snapshot.msr_absent(index)
+    have = {cpu for one in seen for cpu in parse(one.cpus)} | {cpu for _, cpus in absent for cpu in parse(cpus)}
     unread = [cpu for cpu in parse(snapshot["cpus"]) if cpu not in have]
     if unread:
         reason = snapshot.obstacle("msr", f"{index:#x}", unread[0]) or "not read"
         return Unknown(f"MSR {index:#x}, CPU {render(unread)}: {reason}")
-    return pairs
+    if absent and not (off and field.kind is bool):
+        return Unknown(f"there is no MSR {index:#x}: {absent[0][0]}")
+    return (*seen, *(Seen(False, reason, cpus) for reason, cpus in absent))

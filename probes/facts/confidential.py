@@ -9,13 +9,9 @@ from virtproof.probes.source_registers import cpuid, msr
 from virtproof.spec.bits import bits
 from virtproof.spec.cite import Cite, apm, linux
 from virtproof.spec.x86.cpuid import Leaf7Ecx
-from virtproof.spec.x86.cpuid_extended import Leaf8000001FEax
 from virtproof.spec.x86.msr import Msr
-from virtproof.spec.x86.msr_amd import AmdMsr, Syscfg
+from virtproof.spec.x86.msr_amd import AmdMsr
 
-LEAF = 0x8000_001F
-SEV = apm(3, "App. E 'Encrypted Memory Capabilities'")
-ENABLING = apm(2, "Secure Encrypted Virtualization, 'Enabling SEV'")
 RMP = apm(2, "Secure Nested Paging, 'Initializing the RMP'")
 TME = Cite("Intel SDM vol. 2A", "CPUID")
 TDX = linux("arch/x86/tdx.rst", "TDX Host Kernel Support")
@@ -36,14 +32,6 @@ def rmp_reserved(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
 # fmt: off
 FACTS = (
     #    id                    source                                                                meaning                                            cite      refs
-    Fact("sme.cpuid",          cpuid(LEAF, "eax", Leaf8000001FEax.sme),                              "secure memory encryption",                        SEV,      ("SE-005",)),
-    Fact("sev.cpuid",          cpuid(LEAF, "eax", Leaf8000001FEax.sev),                              "SEV",                                             SEV,      ("SE-006",)),
-    Fact("sev.es",             cpuid(LEAF, "eax", Leaf8000001FEax.sev_es),                           "SEV-ES",                                          SEV,      ("SE-008",)),
-    Fact("sev.snp",            cpuid(LEAF, "eax", Leaf8000001FEax.sev_snp),                          "SEV-SNP",                                         SEV,      ("SE-009",)),
-    Fact("sev.guests",         cpuid(LEAF, "ecx", bits(31, 0)),                                      "encrypted guests at a time",                      SEV,      ("SE-033",)),
-    Fact("sev.min_asid",       cpuid(LEAF, "edx", bits(31, 0)),                                      "first ASID without SEV-ES: those below are for it", SEV,    ("SE-034",)),
-    Fact("sme.firmware",       msr(AmdMsr.SYSCFG, Syscfg.mem_encryption_mod_en),                     "SYSCFG: firmware allows memory encryption",       ENABLING, ("SE-035",)),
-    Fact("snp.syscfg",         msr(AmdMsr.SYSCFG, Syscfg.secure_nested_paging_en),                   "SYSCFG: the reverse map table is in force",       RMP,      ("SE-036",)),
     Fact("snp.rmp_reserved",   derived("MSR 0xc0010132-0xc0010133", rmp_reserved),                   "firmware reserved the reverse map table",         RMP,      ("SE-037",)),
     Fact("snp.log_no_rmp",     logged(r"Memory for the RMP table has not been reserved by BIOS", "no RMP table"),
                                                                                                      "the kernel logged that firmware reserved no RMP table", RMP),

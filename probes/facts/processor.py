@@ -11,6 +11,7 @@ from virtproof.spec.x86.cpuid_extended import (
     Leaf80000001Edx,
     Leaf80000007Edx,
     Leaf80000008Eax,
+    Leaf80000008Ebx,
 )
 from virtproof.spec.x86.msr import ApicBase, MiscEnable, Msr
 
@@ -50,6 +51,9 @@ FACTS = (
     Fact("cpu.umip",           cpuid(0x7, "ecx", Leaf7Ecx.umip),                         "UMIP",                                  CPUID,     ("SE-003",)),
     Fact("cpu.rdrand",         cpuid(0x1, "ecx", Leaf1Ecx.rdrand),                       "RDRAND",                                CPUID,     ("SE-004",)),
     Fact("cpu.rdseed",         cpuid(0x7, "ebx", Leaf7Ebx.rdseed),                       "RDSEED",                                CPUID,     ("SE-004",)),
+    Fact("cpu.topology_leaves", cpuid(0x8000_0001, "ecx", Leaf80000001Ecx.topoext),      "topology leaves (AMD)",                 APM_CPUID, ("PL-025",)),
+    Fact("cpu.invlpgb",        cpuid(0x8000_0008, "ebx", Leaf80000008Ebx.invlpgb),       "INVLPGB and TLBSYNC",                   APM_CPUID, ("MV-031",)),
+    Fact("cpu.invlpgb_nested", cpuid(0x8000_0008, "ebx", Leaf80000008Ebx.invlpgb_nested_pages), "INVLPGB reaches nested translations", APM_CPUID, ("MV-031",)),
     Fact("cpu.hybrid",         cpuid(0x7, "edx", Leaf7Edx.hybrid),                       "cores of more than one kind",           CPUID),
     Fact("linux.nonstop_tsc",  flag("nonstop_tsc"),                                      "Linux lists nonstop_tsc",               CPUINFO),
 )

@@ -1,22 +1,25 @@
-"""SVM (AMD-V) and nested paging: silicon, VM_CR, and the feature leaf."""
+"""SVM (AMD-V): silicon, firmware's lock, and what Linux lists.  The features are in svm_capabilities.py and sev.py."""
 
 from __future__ import annotations
 
 from virtproof.probes.fact import Fact, Seen, Unknown
+from virtproof.probes.register import CpuidPlace, MsrPlace, Register, Row, facts
 from virtproof.probes.snapshot import Snapshot
 from virtproof.probes.source import derived, flag, logged
-from virtproof.probes.source_registers import cpuid, msr
+from virtproof.probes.source_registers import msr
 from virtproof.spec.bits import bits
 from virtproof.spec.cite import apm, linux
 from virtproof.spec.x86.control import Efer
-from virtproof.spec.x86.cpuid_extended import Leaf8000000AEax, Leaf8000000AEdx, Leaf80000001Ecx
+from virtproof.spec.x86.cpuid_extended import Leaf80000001Ecx
 from virtproof.spec.x86.msr import Msr
-from virtproof.spec.x86.msr_amd import AmdMsr, VmCr
+from virtproof.spec.x86.msr_amd import AmdMsr, Hwcr, VmCr, VmHsavePa
 
-LEAF = 0x8000_000A
-FEATURES = apm(3, "App. E 'SVM Features'")
+FLAGS = apm(3, "App. E 'Feature Identifiers'")
 ENABLING = apm(2, "Secure Virtual Machine, 'Enabling SVM'")
 VM_CR = apm(2, "Secure Virtual Machine, 'VM_CR MSR'")
+HSAVE = apm(2, "Secure Virtual Machine, 'VM_HSAVE_PA MSR'")
+RATIO = apm(2, "Secure Virtual Machine, 'TSC Ratio MSR'")
+HARDWARE = apm(2, "System Resources, 'Hardware Configuration Register (HWCR)'")
 CPUINFO = linux("arch/x86/cpuinfo.rst", "x86 Feature Flags")
 
 
@@ -35,43 +38,41 @@ def _setting(register: VmCr) -> str:
 
 
 # fmt: off
+EXTENSION = Register(CpuidPlace(0x8000_0001, "ecx"), "feature identifiers", FLAGS, (
+    #   id                   field                    term                                                    ref
+    Row("svm.cpuid",         Leaf80000001Ecx.svm,     "SVM: secure virtual machine",                          "CV-112"),
+    Row("svm.skinit",        Leaf80000001Ecx.skinit,  "SKINIT: SKINIT and STGI",                              "CV-113"),
+))
+
+EFER = Register(MsrPlace(Msr.IA32_EFER), "EFER", ENABLING, (
+    Row("svm.efer_svme",     Efer.svme,               "SVME: SVM is enabled now",                             "CV-115"),
+))
+
+LOCK = Register(MsrPlace(AmdMsr.VM_CR), "VM_CR", VM_CR, (
+    Row("svm.vm_cr.dpd",     VmCr.dpd,                "DPD: external debug disabled",                         "BI-014"),
+    Row("svm.vm_cr.r_init",  VmCr.r_init,             "R_INIT: INIT becomes #SX",                             "BI-014"),
+    Row("svm.vm_cr.dis_a20m", VmCr.dis_a20m,          "DIS_A20M: no A20 masking",                             "BI-014"),
+    Row("svm.vm_cr.lock",    VmCr.lock,               "LOCK: LOCK and SVMDIS are read-only",                  "BI-013"),
+    Row("svm.vm_cr.svmdis",  VmCr.svmdis,             "SVMDIS: EFER.SVME cannot be set",                      "BI-012"),
+))
+
+STATE = (
+    Register(MsrPlace(AmdMsr.VM_HSAVE_PA), "VM_HSAVE_PA", HSAVE, (
+        Row("svm.host_save", VmHsavePa.base,          "page frame of the host state-save area, 0 for none",   "CV-116"),)),
+    Register(MsrPlace(AmdMsr.TSC_RATIO), "TSC_RATIO", RATIO, (
+        Row("svm.tsc_ratio", bits(39, 0),             "TSC rate of guests, 32 bits of it fraction",           "CV-148"),)),
+    Register(MsrPlace(AmdMsr.HWCR), "HWCR", HARDWARE, (
+        Row("hwcr.smm_lock", Hwcr.smm_lock,           "SmmLock: SMM is locked",                               "SE-102"),)),
+)
+
+REGISTERS = (EXTENSION, EFER, LOCK, *STATE)
+
 FACTS = (
-    #    id                            source                                                    meaning                                   cite      refs
-    Fact("svm.cpuid",                  cpuid(0x8000_0001, "ecx", Leaf80000001Ecx.svm),           "CPUID has SVM",                          FEATURES, ("CV-112",)),
-    Fact("svm.skinit",                 cpuid(0x8000_0001, "ecx", Leaf80000001Ecx.skinit),        "SKINIT and STGI",                        FEATURES, ("CV-113",)),
-    Fact("svm.flag",                   flag("svm"),                                              "Linux lists svm",                        CPUINFO,  ("CV-114",)),
-    Fact("svm.efer_svme",              msr(Msr.IA32_EFER, Efer.svme),                            "EFER.SVME is set now",                   ENABLING, ("CV-115",)),
-    Fact("svm.firmware",               derived("MSR 0xc0010114", firmware_setting),              "SVM, as firmware left it",               VM_CR,    ("BI-012", "BI-013")),
-    Fact("svm.vm_cr.svmdis",           msr(AmdMsr.VM_CR, VmCr.svmdis),                           "VM_CR.SVMDIS",                           VM_CR,    ("BI-012",)),
-    Fact("svm.vm_cr.lock",             msr(AmdMsr.VM_CR, VmCr.lock),                             "VM_CR.LOCK",                             VM_CR,    ("BI-013",)),
-    Fact("svm.log_off",                logged(r"SVM disabled \(by BIOS\)|support for 'kvm_amd' disabled by bios", "SVM disabled by BIOS"),
-                                                                                                 "the kernel logged SVM as off in firmware", CPUINFO, ("BI-016",)),
-    Fact("svm.revision",               cpuid(LEAF, "eax", Leaf8000000AEax.svm_revision),         "SVM revision",                           FEATURES, ("CV-117",)),
-    Fact("svm.asids",                  cpuid(LEAF, "ebx", bits(31, 0)),                          "address-space identifiers",              FEATURES, ("CV-118",)),
-    Fact("npt.cpuid",                  cpuid(LEAF, "edx", Leaf8000000AEdx.np),                   "nested paging",                          FEATURES, ("MV-026",)),
-    Fact("svm.lbr_virt",               cpuid(LEAF, "edx", Leaf8000000AEdx.lbr_virt),             "LBR virtualization",                     FEATURES, ("CV-119",)),
-    Fact("svm.svml",                   cpuid(LEAF, "edx", Leaf8000000AEdx.svml),                 "SVM lock",                               FEATURES, ("CV-120",)),
-    Fact("svm.nrips",                  cpuid(LEAF, "edx", Leaf8000000AEdx.nrips),                "next RIP saved on #VMEXIT",              FEATURES, ("CV-121",)),
-    Fact("svm.tsc_rate",               cpuid(LEAF, "edx", Leaf8000000AEdx.tsc_rate_msr),         "TSC scaling",                            FEATURES, ("CV-122",)),
-    Fact("svm.vmcb_clean",             cpuid(LEAF, "edx", Leaf8000000AEdx.vmcb_clean),           "VMCB clean bits",                        FEATURES, ("CV-123",)),
-    Fact("svm.flush_by_asid",          cpuid(LEAF, "edx", Leaf8000000AEdx.flush_by_asid),        "TLB flush by ASID",                      FEATURES, ("CV-124",)),
-    Fact("svm.decode_assists",         cpuid(LEAF, "edx", Leaf8000000AEdx.decode_assists),       "decode assists",                         FEATURES, ("CV-125",)),
-    Fact("svm.pause_filter",           cpuid(LEAF, "edx", Leaf8000000AEdx.pause_filter),         "PAUSE intercept filter",                 FEATURES, ("CV-127",)),
-    Fact("svm.pause_filter_threshold", cpuid(LEAF, "edx", Leaf8000000AEdx.pause_filter_threshold), "PAUSE filter threshold",               FEATURES, ("CV-128",)),
-    Fact("svm.avic",                   cpuid(LEAF, "edx", Leaf8000000AEdx.avic),                 "AVIC",                                   FEATURES, ("CV-129",)),
-    Fact("svm.vmsave_virt",            cpuid(LEAF, "edx", Leaf8000000AEdx.vmsave_virt),          "virtualized VMSAVE and VMLOAD",          FEATURES, ("CV-130",)),
-    Fact("svm.vgif",                   cpuid(LEAF, "edx", Leaf8000000AEdx.vgif),                 "virtual GIF",                            FEATURES, ("CV-131",)),
-    Fact("npt.gmet",                   cpuid(LEAF, "edx", Leaf8000000AEdx.gmet),                 "guest mode execute trap",                FEATURES, ("MV-027",)),
-    Fact("svm.x2avic",                 cpuid(LEAF, "edx", Leaf8000000AEdx.x2avic),               "x2AVIC",                                 FEATURES, ("CV-132",)),
-    Fact("npt.sss_check",              cpuid(LEAF, "edx", Leaf8000000AEdx.sss_check),            "supervisor shadow stack check",          FEATURES, ("MV-028",)),
-    Fact("svm.spec_ctrl",              cpuid(LEAF, "edx", Leaf8000000AEdx.spec_ctrl),            "virtual SPEC_CTRL",                      FEATURES, ("CV-133",)),
-    Fact("npt.rogpt",                  cpuid(LEAF, "edx", Leaf8000000AEdx.rogpt),                "read-only guest page tables",            FEATURES, ("MV-029",)),
-    Fact("svm.host_mce_override",      cpuid(LEAF, "edx", Leaf8000000AEdx.host_mce_override),    "host MCE override",                      FEATURES, ("CV-134",)),
-    Fact("npt.tlbi_ctl",               cpuid(LEAF, "edx", Leaf8000000AEdx.tlbi_ctl),             "INVLPGB control",                        FEATURES, ("MV-030",)),
-    Fact("svm.vnmi",                   cpuid(LEAF, "edx", Leaf8000000AEdx.vnmi),                 "virtual NMI",                            FEATURES, ("CV-135",)),
-    Fact("svm.ibs_virt",               cpuid(LEAF, "edx", Leaf8000000AEdx.ibs_virt),             "IBS virtualization",                     FEATURES, ("CV-136",)),
-    Fact("svm.nested_vmcb_addr_chk",   cpuid(LEAF, "edx", Leaf8000000AEdx.nested_vmcb_addr_chk), "VMCB address check",                     FEATURES, ("CV-138",)),
-    Fact("svm.bus_lock_threshold",     cpuid(LEAF, "edx", Leaf8000000AEdx.bus_lock_threshold),   "bus lock threshold",                     FEATURES, ("CV-139",)),
-    Fact("svm.idle_hlt_intercept",     cpuid(LEAF, "edx", Leaf8000000AEdx.idle_hlt_intercept),   "idle HLT intercept",                     FEATURES, ("CV-140",)),
+    *facts(REGISTERS),
+    #    id              source                                        meaning                                       cite     refs
+    Fact("svm.flag",     flag("svm"),                                  "Linux lists svm",                            CPUINFO, ("CV-114",)),
+    Fact("svm.firmware", derived("MSR 0xc0010114", firmware_setting),  "SVM, as firmware left it",                   VM_CR,   ("BI-012", "BI-013")),
+    Fact("svm.log_off",  logged(r"SVM disabled \(by BIOS\)|support for 'kvm_amd' disabled by bios", "SVM disabled by BIOS"),
+                                                                       "the kernel logged SVM as off in firmware",   CPUINFO, ("BI-016",)),
 )
 # fmt: on

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from typing import Any
 
 from virtproof.probes.cpus import group, render
 from virtproof.probes.sources import under, unread, why
@@ -33,7 +34,7 @@ def ways(root: str) -> tuple[Way, ...]:
     return (device, ("cpuid_native under sched_setaffinity", _native)) if root == "/" else (device,)
 
 
-def read(cpus: Sequence[int], openers: Sequence[Way]) -> dict[str, object]:
+def read(cpus: Sequence[int], openers: Sequence[Way]) -> dict[str, Any]:
     """The snapshot's section ``cpuid``: every leaf of every range, on each of ``cpus``."""
     how: dict[str, list[int]] = {}
     values: dict[tuple[int, int], list[tuple[int, str]]] = {}

@@ -184,6 +184,14 @@ class Leaf8000000AEax(Bits, width=32):
     svm_revision = bits(7, 0)
 
 
+class Leaf8000000AEcx(Bits, width=32):
+    """CPUID.8000000AH:ECX -- SVM features.  AMD only."""
+
+    pml           = bit(4, "page-modification logging")
+    enhanced_tlbi = bit(5)
+    x2avic_ext    = bit(6, "x2AVIC for 4096 vCPUs")
+
+
 class Leaf8000000AEdx(Bits, width=32):
     """CPUID.8000000AH:EDX -- SVM features.  AMD only."""
 
@@ -270,10 +278,18 @@ class Leaf8000001FEax(Bits, width=32):
     vmgexit_parameter     = bit(17)
     virtual_tom_msr       = bit(18)
     ibs_virt_guest_ctl    = bit(19)
+    pmc_virt_guest_ctl    = bit(20)
+    rmpread               = bit(21)
+    guest_intercept_ctl   = bit(22)
+    segmented_rmp         = bit(23)
     vmsa_reg_prot         = bit(24)
     smt_protection        = bit(25)
+    secure_avic           = bit(26)
+    allowed_sev_features  = bit(27)
     svsm_comm_page_msr    = bit(28)
     nested_virt_snp_msr   = bit(29)
+    hv_in_use_wr_allowed  = bit(30, "the host may write pages in use by the hypervisor: AVIC beside SEV-SNP")
+    ibpb_on_entry         = bit(31)
 
 
 class Leaf8000001FEbx(Bits, width=32):
@@ -282,6 +298,7 @@ class Leaf8000001FEbx(Bits, width=32):
     c_bit_position     = bits(5, 0)
     phys_addr_reduction = bits(11, 6)
     vmpls              = bits(15, 12)
+    coherency_sfw_no   = bit(31)
 
 
 class Leaf80000021Eax(Bits, width=32):
@@ -326,7 +343,8 @@ REGISTERS: dict[tuple[int, int, str], type[Bits]] = {
     (0x8000_0007, 0, "ebx"): Leaf80000007Ebx, (0x8000_0007, 0, "edx"): Leaf80000007Edx,
     (0x8000_0008, 0, "eax"): Leaf80000008Eax, (0x8000_0008, 0, "ebx"): Leaf80000008Ebx,
     (0x8000_0008, 0, "ecx"): Leaf80000008Ecx,
-    (0x8000_000A, 0, "eax"): Leaf8000000AEax, (0x8000_000A, 0, "edx"): Leaf8000000AEdx,
+    (0x8000_000A, 0, "eax"): Leaf8000000AEax, (0x8000_000A, 0, "ecx"): Leaf8000000AEcx,
+    (0x8000_000A, 0, "edx"): Leaf8000000AEdx,
     (0x8000_001B, 0, "eax"): Leaf8000001BEax,
     (0x8000_001E, 0, "ebx"): Leaf8000001EEbx, (0x8000_001E, 0, "ecx"): Leaf8000001EEcx,
     (0x8000_001F, 0, "eax"): Leaf8000001FEax, (0x8000_001F, 0, "ebx"): Leaf8000001FEbx,

@@ -19,11 +19,14 @@ class Msr(IntEnum):
     IA32_PLATFORM_ID        = 0x17
     IA32_APIC_BASE          = 0x1B
     IA32_FEATURE_CONTROL    = 0x3A
+    MSR_TEST_CTRL           = 0x33
     IA32_TSC_ADJUST         = 0x3B
     IA32_SPEC_CTRL          = 0x48
     IA32_PRED_CMD           = 0x49
     IA32_MKTME_KEYID_PARTITIONING = 0x87
     IA32_BIOS_SIGN_ID       = 0x8B
+    IA32_SMM_MONITOR_CTL    = 0x9B
+    IA32_CORE_CAPABILITIES  = 0xCF
     IA32_MPERF              = 0xE7
     IA32_APERF              = 0xE8
     IA32_MTRRCAP            = 0xFE
@@ -37,9 +40,15 @@ class Msr(IntEnum):
     IA32_MCG_STATUS         = 0x17A
     IA32_MISC_ENABLE        = 0x1A0
     IA32_DEBUGCTL           = 0x1D9
+    IA32_SMRR_PHYSBASE      = 0x1F2
+    IA32_SMRR_PHYSMASK      = 0x1F3
+    IA32_MTRR_PHYSBASE0     = 0x200
     IA32_PAT                = 0x277
+    MSR_LT_LOCK_MEMORY      = 0x2E7
     IA32_MTRR_DEF_TYPE      = 0x2FF
     IA32_TSC_DEADLINE       = 0x6E0
+    IA32_TME_ACTIVATE       = 0x982
+    IA32_DEBUG_INTERFACE    = 0xC80
     IA32_XSS                = 0xDA0
     IA32_EFER               = 0xC000_0080
     IA32_STAR               = 0xC000_0081
@@ -149,6 +158,84 @@ class ArchCapabilities(Bits, width=64):
     gds_no                 = bit(26)
     rfds_no                = bit(27)
     rfds_clear             = bit(28)
+    its_no                 = bit(62, "hypervisors set it for guests; no processor does")
+
+
+class TestCtrl(Bits, width=64):
+    """MSR_TEST_CTRL -- Intel only."""
+
+    split_lock_detect = bit(29, "split locks raise #AC")
+    bus_lock_disable  = bit(31, "split locks do not lock the bus")
+
+
+class CoreCapabilities(Bits, width=64):
+    """IA32_CORE_CAPABILITIES -- Intel only; CPUID.(07H,0):EDX.CORE_CAPABILITIES says that it is there."""
+
+    stlb_qos           = bit(0)
+    fusa               = bit(2)
+    rsm_in_cpl0_only   = bit(3)
+    uc_lock_disable    = bit(4)
+    split_lock_disable = bit(5, "MSR_TEST_CTRL can make split locks raise #AC")
+    snoop_filter_qos   = bit(6)
+    uc_store_throttling = bit(7)
+
+
+class SmmMonitorCtl(Bits, width=64):
+    """IA32_SMM_MONITOR_CTL -- the dual-monitor treatment of SMM; Intel only."""
+
+    valid          = bit(0, "an SMM-transfer monitor may be activated")
+    unblock_vmxoff = bit(2)
+    mseg_base      = bits(31, 12)
+
+
+class SmrrPhysBase(Bits, width=64):
+    """IA32_SMRR_PHYSBASE; IA32_MTRRCAP.SMRR says that it is there."""
+
+    type = bits(7, 0, "memory type: 6 WB, 0 UC")
+    base = bits(31, 12)
+
+
+class SmrrPhysMask(Bits, width=64):
+    """IA32_SMRR_PHYSMASK."""
+
+    lock = bit(10)
+    v    = bit(11, "the range is in force")
+    mask = bits(31, 12)
+
+
+class LtLockMemory(Bits, width=64):
+    """MSR_LT_LOCK_MEMORY -- Intel client processors; as coreboot and chipsec know it."""
+
+    lock = bit(0, "the memory configuration is locked")
+
+
+class TmeActivate(Bits, width=64):
+    """IA32_TME_ACTIVATE -- total memory encryption; CPUID.(07H,0):ECX.TME_EN says that it is there."""
+
+    lock            = bit(0)
+    enable          = bit(1, "memory is encrypted; says so only when locked")
+    key_select      = bit(2)
+    save_key        = bit(3)
+    policy          = bits(7, 4)
+    bypass_enable   = bit(31)
+    keyid_bits      = bits(35, 32, "physical address bits that select a key")
+    tdx_keyid_bits  = bits(39, 36)
+    crypto_algs     = bits(63, 48)
+
+
+class MktmeKeyidPartitioning(Bits, width=64):
+    """IA32_MKTME_KEYID_PARTITIONING."""
+
+    mktme_keyids = bits(31, 0)
+    tdx_keyids   = bits(63, 32, "private keys: those of TDX")
+
+
+class DebugInterface(Bits, width=64):
+    """IA32_DEBUG_INTERFACE; CPUID.01H:ECX.SDBG says that it is there."""
+
+    enable   = bit(0,  "silicon debug features are on")
+    lock     = bit(30)
+    occurred = bit(31, "the processor has been debugged since reset")
 
 
 class MiscEnable(Bits, width=64):
@@ -220,6 +307,15 @@ class McgCap(Bits, width=64):
 
 
 REGISTERS: dict[int, type[Bits]] = {
+    Msr.MSR_TEST_CTRL:          TestCtrl,
+    Msr.IA32_MKTME_KEYID_PARTITIONING: MktmeKeyidPartitioning,
+    Msr.IA32_SMM_MONITOR_CTL:   SmmMonitorCtl,
+    Msr.IA32_CORE_CAPABILITIES: CoreCapabilities,
+    Msr.IA32_SMRR_PHYSBASE:     SmrrPhysBase,
+    Msr.IA32_SMRR_PHYSMASK:     SmrrPhysMask,
+    Msr.MSR_LT_LOCK_MEMORY:     LtLockMemory,
+    Msr.IA32_TME_ACTIVATE:      TmeActivate,
+    Msr.IA32_DEBUG_INTERFACE:   DebugInterface,
     Msr.IA32_APIC_BASE:         ApicBase,
     Msr.IA32_FEATURE_CONTROL:   FeatureControl,
     Msr.IA32_SPEC_CTRL:         SpecCtrl,

@@ -17,6 +17,8 @@ class AmdMsr(IntEnum):
     HWCR               = 0xC001_0015
     TOP_MEM            = 0xC001_001A
     TOP_MEM2           = 0xC001_001D
+    SMM_ADDR           = 0xC001_0112
+    SMM_MASK           = 0xC001_0113
     VM_CR              = 0xC001_0114
     IGNNE              = 0xC001_0115
     SMM_CTL            = 0xC001_0116
@@ -49,6 +51,20 @@ class Syscfg(Bits, width=64):
     mem_encryption_mod_en = bit(23, "SME and SEV may be used")
     secure_nested_paging_en = bit(24, "the reverse map table is in force: SEV-SNP")
     vmpl_en              = bit(25)
+
+
+class SmmMask(Bits, width=64):
+    """SMM_MASK -- which ranges of SMM memory are protected."""
+
+    a_valid       = bit(0, "ASEG is in force")
+    t_valid       = bit(1, "TSEG is in force")
+    a_close       = bit(2)
+    t_close       = bit(3)
+    am_type_iowc  = bit(4)
+    tm_type_iowc  = bit(5)
+    am_type_dram  = bits(10, 8)
+    tm_type_dram  = bits(14, 12)
+    tseg_mask     = bits(51, 17)
 
 
 class Hwcr(Bits, width=64):
@@ -109,6 +125,7 @@ class SevStatus(Bits, width=64):
 REGISTERS: dict[int, type[Bits]] = {
     AmdMsr.SYSCFG:      Syscfg,
     AmdMsr.HWCR:        Hwcr,
+    AmdMsr.SMM_MASK:    SmmMask,
     AmdMsr.VM_CR:       VmCr,
     AmdMsr.VM_HSAVE_PA: VmHsavePa,
     AmdMsr.SEV_STATUS:  SevStatus,

@@ -125,8 +125,8 @@ class SecondaryControls(Bits, width=32):
     pt_uses_guest_physical     = bit(24)
     tsc_scaling                = bit(25)
     user_wait_and_pause        = bit(26)
-    pconfig_exiting            = bit(27)
-    enclv_exiting              = bit(28)
+    enable_pconfig             = bit(27)
+    enclv_exiting              = bit(28, "Linux asm/vmxfeatures.h; the manual has it no more")
     bus_lock_detection         = bit(30)
     instruction_timeout        = bit(31)
 
@@ -139,7 +139,12 @@ class TertiaryControls(Bits, width=64):
     ept_paging_write    = bit(2)
     guest_paging_verify = bit(3)
     ipi_virtualization  = bit(4)
+    seam_guest_physical_width = bit(5)
+    msr_list_instructions = bit(6)
     virtualize_spec_ctrl = bit(7)
+    apic_timer_virtualization = bit(8)
+    enable_pbndkb       = bit(9)
+    pebs_guest_physical = bit(12)
 
 
 class ExitControls(Bits, width=32):
@@ -182,6 +187,9 @@ class EntryControls(Bits, width=32):
     load_cet              = bit(20)
     load_lbr_ctl          = bit(21)
     load_pkrs             = bit(22)
+    load_fred             = bit(23)
+    load_spec_ctrl        = bit(24)
+    seam_guest_telemetry  = bit(25)
 
 
 class ExitControls2(Bits, width=64):
@@ -189,6 +197,7 @@ class ExitControls2(Bits, width=64):
 
     save_fred               = bit(0)
     load_fred               = bit(1)
+    load_spec_ctrl          = bit(2)
     prematurely_busy_shadow_stack = bit(3)
 
 

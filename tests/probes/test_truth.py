@@ -39,8 +39,8 @@ def test_every_dump_says_what_its_raw_bits_say(dumps, make_machine):
         if 0x48B in msrs:
             assert answers.value("ept.control") is bool(msrs[0x48B] >> 33 & 1), name
             seen["ept"] += bool(msrs[0x48B] >> 33 & 1)
-        else:
-            assert answers.value("ept.control") is None, name
+        else:  # a processor without VMX has no EPT; one with it, whose capabilities nobody read, may have it
+            assert answers.value("ept.control") is (None if truth["vmx.cpuid"] else False), name
         seen["vmx"] += truth["vmx.cpuid"]
         seen["svm"] += truth["svm.cpuid"]
         seen["npt"] += truth["npt.cpuid"]
