@@ -41,6 +41,7 @@ FEATURES = {f.name: f for f in (
     Feature("pcid",       0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).pcid),
     Feature("xsave",      0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).xsave),
     Feature("avx",        0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).avx),
+    Feature("xsaves",     0xD,         1, "eax", lambda v: cpuid.LeafDSub1Eax(v).xsaves),
     Feature("smep",       0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).smep),
     Feature("smap",       0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).smap),
     Feature("invpcid",    0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).invpcid),

@@ -70,6 +70,7 @@ RECIPES: Mapping[str, Recipe] = {
     "litmus":     in_c("litmus.c"),
     "pingpong":   in_c("pingpong.c"),
     "exits":      in_c("exits.c"),
+    "cpuid":      in_c("cpuid.c"),
 }
 # fmt: on
 

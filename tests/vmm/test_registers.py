@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import struct
 
 import pytest
 
-from virtproof.spec.kvm import structures
+from virtproof.kvm import CpuidEntry
+from virtproof.spec.kvm import Ioctl, structures
 from virtproof.vmm import exits, modes
+from virtproof.vmm.engines import kvm_registers
 from virtproof.vmm.registers import Registers, Segment, SpecialRegisters, Table
 
 NAMES = [field.name for field in dataclasses.fields(Registers)]
@@ -101,3 +104,17 @@ def test_extra_bits_reach_the_control_registers() -> None:
 )
 def test_an_exit_reads_as_a_sentence(stopped: exits.Exit | exits.Timeout, text: str) -> None:
     assert text in str(stopped)
+
+
+def test_a_cpuid_table_ends_where_a_kernel_left_the_count_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux 6.1's KVM_GET_CPUID2 fills the entries in and does not tell how many."""
+    row = struct.pack("<7I12x", 0, 0, 0, 0x16, 1, 2, 3)
+
+    def answer(fd: int, number: Ioctl, table: bytearray) -> int:
+        table[8 : 8 + len(row)] = row
+        return 0
+
+    monkeypatch.setattr(kvm_registers, "ioctl", answer)
+    vcpu = kvm_registers.VcpuRegisters.__new__(kvm_registers.VcpuRegisters)
+    vcpu.fd = -1
+    assert vcpu.cpuid() == (CpuidEntry(0, 0, 0, 0x16, 1, 2, 3),)

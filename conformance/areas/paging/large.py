@@ -91,7 +91,7 @@ CASES = (
     row("pg.l4.1g.rsvd_low",       "Bit 13 of a PDPTE that maps 1 GiB is reserved", LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pdpte(), page_1g(0, also=1 << 13)),), regs=IMAGE, requires=("page1gb",)),
     row("pg.l4.1g.rsvd_bit29", "Bit 29 of a PDPTE that maps 1 GiB is reserved", LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pdpte(), page_1g(0, also=1 << 29)),), regs=IMAGE, requires=("page1gb",)),
     row("pg.l4.2m.offset",         "A 2 MiB page takes 21 bits of offset",          LONG64, READ_3_CELLS,   ALL_THREE, sets=(mem64(pde(), page_2m(MIB2)),),  regs=_offsets(LONG64, MIB2), **_marks(MIB2, MIB2)),
-    row("pg.l4.1g.offset",         "A 1 GiB page takes 30 bits of offset",          LONG64, READ_3_CELLS,   ALL_THREE, sets=(mem64(pdpte(), page_1g(GIB)),), regs=_offsets(LONG64, GIB),  **_marks(GIB, GIB), requires=("page1gb",), proves=("page1g",)),
+    row("pg.l4.1g.offset",         "A 1 GiB page takes 30 bits of offset",          LONG64, READ_3_CELLS,   ALL_THREE, sets=(mem64(pdpte(), page_1g(GIB)),), regs=_offsets(LONG64, GIB),  **_marks(GIB, GIB), requires=("page1gb",), proves=("page1g",), refs=("cpuid.pdpe1gb",)),
     row("pg.p32.pae2m",            "PAE paging: a 2 MiB page takes 21 bits of offset", PAE32, READ_3_CELLS32, ALL_THREE, sets=(mem64(pde(), page_2m(MIB2)),), regs=_offsets(PAE32, MIB2), **_marks(MIB2, MIB2)),
     row("pg.misc.real_nopg",       "Without paging a linear address is the physical one", PROT32, READ32, completes(regs={"rax": FIRST}), regs={"rbx": MIB2 + 0x10}, ram=(Ram(MIB2, 0x1000),), fill={MIB2 + 0x10: FIRST}),
 
