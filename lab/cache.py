@@ -20,6 +20,10 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "virtproof"
 
 
+def has(kind: str, key: str) -> bool:
+    return (folder() / kind / key).exists()
+
+
 def entry(kind: str, key: str, make: Callable[[Path], None], keep: int = 6) -> Path:
     """The file or folder ``kind/key``; ``make`` writes it, to the path it is given, where it is not there yet.
 

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from virtproof.lab import cache
 from virtproof.spec.fault import Fault
 
-KEEP = 80  # packages in the cache
+KIND, KEEP = "packages", 100  # of cache entries
 _URI = re.compile(r"^'[^']+' (\S+\.deb) \d+ \S+$", re.MULTILINE)
 _DEPENDS = re.compile(r"^ +Depends: (linux-image-\S+)$", re.MULTILINE)
 UPDATE = "run apt-get update; the lab takes its kernels and tools from the packages of Debian"
 
 
+@functools.cache
 def unpacked(package: str) -> Path:
     """The folder with the files of ``package``, in the version that apt would install; downloaded once.
 
     Raises ``Fault`` where it cannot be had.
     """
-    said = _apt("apt-get", "download", "--print-uris", package, tried=f"look for the package {package}")
-    found = _URI.search(said)
-    if not found:
-        raise Fault(f"look for the package {package}", "apt-get names no file to download", UPDATE)
+    (folder,) = unpacked_all((package,))
+    return folder
 
-    def make(target: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            _apt("apt-get", "-q", "download", package, tried=f"download the package {package}", cwd=scratch)
-            (archive,) = Path(scratch).glob("*.deb")
-            _apt("dpkg-deb", "-x", str(archive), str(target), tried=f"unpack {archive.name}")
 
-    return cache.entry("packages", found[1].removesuffix(".deb"), make, keep=KEEP)
+def unpacked_all(packages: Sequence[str]) -> tuple[Path, ...]:
+    """``unpacked`` for many packages with few calls of apt, which is slow to start.  Raises ``Fault``."""
+    tried = f"look for the package{'s' * (len(packages) > 1)} {' '.join(packages)}"
+    found = _URI.findall(_apt("apt-get", "download", "--print-uris", *packages, tried=tried))
+    keys = {file.partition("_")[0]: file.removesuffix(".deb") for file in found}  # in an order of apt's own
+    if keys.keys() != set(packages):
+        raise Fault(tried, f"apt-get names no file of {' '.join(sorted(set(packages) - keys.keys()))}", UPDATE)
+    missing = [package for package, key in keys.items() if not cache.has(KIND, key)]
+    with tempfile.TemporaryDirectory() as scratch:
+        if missing:
+            _apt("apt-get", "-q", "download", *missing, tried=f"download {' '.join(missing)}", cwd=scratch)
+
+        def unpack(target: Path) -> None:
+            archive = str(Path(scratch, f"{target.name}.deb"))
+            _apt("dpkg-deb", "-x", archive, str(target), tried=f"unpack {target.name}.deb")
+
+        return tuple(cache.entry(KIND, keys[package], unpack, keep=KEEP) for package in packages)
 
 
 def newest_kernel(flavour: str) -> str:

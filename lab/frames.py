@@ -1,7 +1,8 @@
 """Results on their way out of an emulated or remote machine: frames in a stream of bytes that others write into, too.
 
-A frame: magic, kind (one byte), sequence number, length and CRC-32 of the payload (four bytes each, little endian),
-then the payload.  What is not a frame is skipped; a frame that is damaged or missing is noticed.
+A frame: magic, kind (one byte), sequence number, length of the payload, CRC-32 of what stands before it and of the
+payload (four bytes each, little endian); then the payload.  What is not a frame is skipped; a frame that is damaged or
+missing is noticed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from enum import Enum
 from virtproof.spec.fault import Fault
 
 MAGIC = b"\xf5VPF"
-HEADER = struct.Struct("<4scIII")
+HEADER = struct.Struct("<4scII")
+CHECKSUM = struct.Struct("<I")
+FRONT = HEADER.size + CHECKSUM.size
 PAYLOAD = 64 << 10  # bytes in one frame at most
 TOTAL = 256 << 20  # bytes in one stream at most: a guest that floods us is stopped
 
@@ -39,8 +42,8 @@ class Sender:
         for start in range(0, max(len(payload), 1), PAYLOAD):
             part = payload[start : start + PAYLOAD]
             this = kind if not start or kind in {Kind.STDOUT, Kind.STDERR} else Kind.MORE
-            header = HEADER.pack(MAGIC, this.value, self._sequence, len(part), zlib.crc32(part))
-            self._write(header + part)
+            header = HEADER.pack(MAGIC, this.value, self._sequence, len(part))
+            self._write(header + CHECKSUM.pack(zlib.crc32(header + part)) + part)
             self._sequence += 1
 
 
@@ -65,15 +68,16 @@ class Receiver:
             del self._pending[: -len(MAGIC) + 1]
             return None
         del self._pending[:start]
-        if len(self._pending) < HEADER.size:
+        if len(self._pending) < FRONT:
             return None
-        _, kind, sequence, length, crc = HEADER.unpack_from(self._pending)
+        _, kind, sequence, length = HEADER.unpack_from(self._pending)
         if length > PAYLOAD or kind not in {one.value for one in Kind}:
             raise self._damaged(f"frame {self._sequence} has a header that makes no sense")
-        if len(self._pending) < HEADER.size + length:
+        if len(self._pending) < FRONT + length:
             return None
-        payload = bytes(self._pending[HEADER.size : HEADER.size + length])
-        if zlib.crc32(payload) != crc:
+        payload = bytes(self._pending[FRONT : FRONT + length])
+        (crc,) = CHECKSUM.unpack_from(self._pending, HEADER.size)
+        if zlib.crc32(self._pending[: HEADER.size] + payload) != crc:
             raise self._damaged(f"the checksum of frame {sequence} is wrong")
         if sequence != self._sequence:
             raise self._damaged(f"frame {sequence} came where {self._sequence} belongs")
@@ -81,7 +85,7 @@ class Receiver:
         self._total += length
         if self._total > TOTAL:
             raise self._damaged(f"more than {TOTAL >> 20} MiB came")
-        del self._pending[: HEADER.size + length]
+        del self._pending[: FRONT + length]
         return Kind(kind), payload
 
     def _damaged(self, saw: str) -> Fault:

@@ -64,7 +64,8 @@ class Archive:
         return whole + bytes(-len(whole) % _BLOCK)
 
     def _parent(self, path: str) -> None:
-        if parent := os.path.dirname(path):
+        parent = os.path.dirname(path)
+        if parent and parent != path:
             self.folder(parent)
 
     def _add(

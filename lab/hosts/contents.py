@@ -80,7 +80,7 @@ def _add_tools(archive: Archive) -> None:
         archive.file(path, program.read_bytes(), 0o755)
         programs.append(program)
     archive.link("usr/bin/rdmsr", "../sbin/rdmsr")
-    roots = [debian.unpacked(name) for name in debian.with_dependencies("libvirt-clients")]
+    roots = debian.unpacked_all(debian.with_dependencies("libvirt-clients"))
     folders = [root / place for root in roots for place in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")]
     initramfs_python.add_libraries(archive, programs, [folder for folder in folders if folder.is_dir()])
 
