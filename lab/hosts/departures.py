@@ -49,13 +49,13 @@ def load(path: Path = FILE) -> tuple[Departure, ...]:
     """The table.  Raises ``Fault`` where it is not one."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        if document.pop("schema", None) != SCHEMA or document.keys() != {"departure"}:
+        if document.pop("schema", None) != SCHEMA or not document.keys() <= {"departure"}:
             raise ValueError(f"not a {SCHEMA} document")
         return tuple(
             Departure(
                 **row | {"hosts": tuple(row["hosts"]), "cases": tuple(row["cases"]), "blame": Blame(row["blame"])}
             )
-            for row in document["departure"]
+            for row in document.get("departure", ())
         )
     except (OSError, ValueError, TypeError, KeyError) as err:
         raise Fault(f"read {path}", str(err), "mend the table") from err
