@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
@@ -20,15 +18,17 @@ from virtproof.probes.causes import CAUSES
 from virtproof.probes.claims.catalogue import ALL_CLAIMS
 from virtproof.probes.fact import Value
 from virtproof.probes.facts.catalogue import ALL_FACTS
+from virtproof.probes.toml_document import Document, Form, Rows, nearest
 from virtproof.results import CaseResult, Host
 from virtproof.spec.fault import Fault
 
 FOLDER = Path(__file__).parent / "profiles"
-SCHEMA, WAIVERS_SCHEMA, DEVIATIONS_SCHEMA = "virtproof.profile/1", "virtproof.waivers/1", "virtproof.deviations/1"
-MAX_BYTES = 1 << 20
 SEVERITIES = ("critical", "major", "minor", "info")
 LAYERS = ("silicon", "firmware", "kernel", "functional")
+MAX_DEPTH = 8
 SUBJECTS = ("fact", "claims", "cases", "areas")
+CONDITIONS = ("equals", "one_of", "none_of", "at_least")
+ASKING = (*SUBJECTS, *CONDITIONS, "layers", "proven", "up_to_priority", "cause")  # keys about what is asked for
 HOST_FIELDS = ("vendor", "cpu", "family_model_stepping", "microcode", "system", "bios", "kernel", "hypervisor")
 
 
@@ -44,6 +44,7 @@ class Requirement:
     fact: str = ""
     equals: Value | None = None
     one_of: tuple[Value, ...] = ()
+    none_of: tuple[str, ...] = ()  # patterns
     at_least: int | None = None
     claims: tuple[str, ...] = ()
     layers: tuple[str, ...] = LAYERS[:3]
@@ -61,6 +62,8 @@ class Requirement:
             return value == self.equals and type(value) is type(self.equals)
         if self.one_of:
             return value in self.one_of
+        if self.none_of:
+            return not any(fnmatchcase(str(value), pattern) for pattern in self.none_of)
         return isinstance(value, int) and self.at_least is not None and value >= self.at_least
 
     def selects(self, result: CaseResult) -> bool:
@@ -126,32 +129,73 @@ def profile_names() -> tuple[str, ...]:
 
 def load_profile(name_or_path: str) -> Profile:
     """The profile of that name, or in that file.  Raises ``Fault`` with file, line and key for whatever is wrong."""
-    if "/" in name_or_path or name_or_path.endswith(".toml"):
-        path = Path(name_or_path)
-    elif name_or_path in profile_names():
-        path = FOLDER / f"{name_or_path}.toml"
-    else:
-        near = _nearest(name_or_path, profile_names())
-        raise Fault(f"find the profile {name_or_path!r}", f"there is none of that name{near}")
-    document = _Document(path, SCHEMA)
-    known = (FOLDER / "deviations.toml").read_bytes() if (FOLDER / "deviations.toml").exists() else b""
-    document.check(PROFILE)
-    requirements = tuple(_requirement(document, number, row) for number, row in enumerate(document.rows("requirement")))
-    document.unique("requirement", [one.id for one in requirements])
+    own, documents = _read(_path(name_or_path), ())
+    found = {row.id: row for row in (_requirement(one) for one in own.values())}
+    deviations = FOLDER / "deviations.toml"
+    data = (*(document.data for document in documents), deviations.read_bytes())
     return Profile(
-        name=document.table["name"],
-        title=document.table["title"],
-        requirements=requirements,
-        strict=document.table.get("strict", False),
-        deviations=load_deviations(FOLDER / "deviations.toml"),
-        sha256=hashlib.sha256(document.data + known).hexdigest(),
+        name=documents[-1].table["name"],
+        title=documents[-1].table["title"],
+        requirements=tuple(found.values()),
+        strict=any(document.table.get("strict", False) for document in documents),
+        deviations=load_deviations(deviations),
+        sha256=hashlib.sha256(b"\0".join(data)).hexdigest(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A requirement as written, and where: the last document that has a say in it."""
+
+    document: Document
+    number: int
+    keys: dict[str, Any]
+
+    def refuse(self, key: str, saw: str) -> NoReturn:
+        self.document.refuse(key, saw, self.number)
+
+
+def _read(path: Path, below: tuple[Path, ...]) -> tuple[dict[str, _Row], tuple[Document, ...]]:
+    """The requirements of a profile and of those it extends by id, and all their documents, its own last.
+
+    A row with the id of an inherited one changes the keys that it names; one that asks for something else asks for
+    that alone.
+    """
+    document = Document(path, PROFILE)
+    document.unique("id")
+    if len(below) == MAX_DEPTH:
+        document.refuse("extends", f"more than {MAX_DEPTH} profiles that extend one another")
+    rows: dict[str, _Row] = {}
+    documents: tuple[Document, ...] = ()
+    for name in document.table.get("extends", ()):
+        parent = path.parent / name if name.endswith(".toml") else FOLDER / f"{name}.toml"
+        if not name.endswith(".toml") and name not in profile_names():
+            document.refuse("extends", f"there is no profile {name!r}{nearest(name, profile_names())}")
+        if parent.resolve() in (*below, path.resolve()):
+            document.refuse("extends", f"{name!r} extends this profile: a circle")
+        inherited, theirs = _read(parent, (*below, path.resolve()))
+        rows.update(inherited)
+        documents += theirs
+    for number, row in enumerate(document.rows):
+        before = rows[row["id"]].keys if row["id"] in rows else {}
+        if set(row) & set(SUBJECTS):
+            before = {key: value for key, value in before.items() if key not in ASKING}
+        rows[row["id"]] = _Row(document, number, {**before, **row})
+    return rows, (*documents, document)
+
+
+def _path(name_or_path: str) -> Path:
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
+        return Path(name_or_path)
+    if name_or_path in profile_names():
+        return FOLDER / f"{name_or_path}.toml"
+    near = nearest(name_or_path, profile_names())
+    raise Fault(f"find the profile {name_or_path!r}", f"there is none of that name{near}")
 
 
 def load_waivers(path: str | Path) -> tuple[Waiver, ...]:
     """The waivers of a file.  Raises ``Fault``."""
-    document = _Document(Path(path), WAIVERS_SCHEMA)
-    document.check(WAIVERS)
+    document = Document(Path(path), WAIVERS)
     return tuple(
         Waiver(
             finding=row["finding"],
@@ -160,20 +204,20 @@ def load_waivers(path: str | Path) -> tuple[Waiver, ...]:
             reason=row["reason"],
             expires=row["expires"],
         )
-        for row in document.rows("waiver")
+        for row in document.rows
     )
 
 
 def load_deviations(path: str | Path) -> tuple[Deviation, ...]:
     """The known departures of a file.  Raises ``Fault``."""
-    document = _Document(Path(path), DEVIATIONS_SCHEMA)
-    document.check(DEVIATIONS)
-    rows = document.rows("deviation")
-    for number, row in enumerate(rows):
+    document = Document(Path(path), DEVIATIONS)
+    for number, row in enumerate(document.rows):
         if not KERNEL_RANGE.fullmatch(row["kernel"]):
-            document.refuse("deviation", number, "kernel", f"{row['kernel']!r} is not of the form '>=6.1 <6.5'")
-    document.unique("deviation", [row["id"] for row in rows])
-    return tuple(Deviation(**{**row, "cases": tuple(row["cases"]), "cite": tuple(row["cite"])}) for row in rows)
+            document.refuse("kernel", f"{row['kernel']!r} is not of the form '>=6.1 <6.5'", number)
+    document.unique("id")
+    return tuple(
+        Deviation(**{**row, "cases": tuple(row["cases"]), "cite": tuple(row["cite"])}) for row in document.rows
+    )
 
 
 def kernel_in(release: str, wanted: str) -> bool:
@@ -196,136 +240,35 @@ BOUND = re.compile(r"(>=|<)(\d{1,3})\.(\d{1,4})")
 KERNEL_RANGE = re.compile(r"((>=|<)\d{1,3}\.\d{1,4}( (>=|<)\d{1,3}\.\d{1,4})?)?")
 
 
-class _Document:
-    """A TOML file that remembers where its keys are."""
-
-    def __init__(self, path: Path, schema: str) -> None:
-        self.path = path
-        try:
-            with path.open("rb") as file:
-                self.data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise Fault(f"read {path}", error.strerror or str(error)) from error
-        if len(self.data) > MAX_BYTES:
-            raise Fault(f"read {path}", f"more than {MAX_BYTES >> 20} MiB")
-        try:
-            self.text = self.data.decode("utf-8")
-            self.table: dict[str, Any] = tomllib.loads(self.text)
-        except (ValueError, RecursionError) as error:
-            raise Fault(f"read {path}", f"not a TOML document: {error}") from error
-        if self.table.get("schema") != schema:
-            self.refuse("", 0, "schema", f"it must say schema = {schema!r}")
-
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.table.get(table, [])
-        return rows
-
-    def check(self, tables: dict[str, shape.Shape]) -> None:
-        """Check the document's own keys, then each row of its arrays of tables."""
-        for key, value in self.table.items():
-            if key not in tables:
-                self.refuse("", 0, key, f"there is no key {key!r}{_nearest(key, tables)}")
-            if not isinstance(value, list):
-                self._checked(tables[key], value, "", 0, key)
-        for key, row_shape in tables.items():
-            if not isinstance(row_shape, _Rows):
-                if key not in self.table and key not in OPTIONAL:
-                    self.refuse("", 0, key, f"the key {key!r} is missing")
-                continue
-            rows = self.table.get(key, [])
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                self.refuse("", 0, key, f"{key} must be an array of tables: [[{key}]]")
-            for number, row in enumerate(rows):
-                self._row(row_shape, key, number, row)
-
-    def _row(self, rows: _Rows, table: str, number: int, row: dict[str, Any]) -> None:
-        for key in rows.required:
-            if key not in row:
-                self.refuse(table, number, "", f"the key {key!r} is missing")
-        for key, value in row.items():
-            known = {**rows.required, **rows.optional}
-            if key not in known:
-                self.refuse(table, number, key, f"there is no key {key!r}{_nearest(key, known)}")
-            self._checked(known[key], value, table, number, key)
-
-    def _checked(self, check: shape.Shape, value: object, table: str, number: int, key: str) -> None:
-        try:
-            check(value, key)
-        except Fault as error:
-            self.refuse(table, number, key, error.saw)
-
-    def unique(self, table: str, ids: list[str]) -> None:
-        for number, one in enumerate(ids):
-            if one in ids[:number]:
-                self.refuse(table, number, "id", f"the id {one!r} is taken")
-
-    def refuse(self, table: str, number: int, key: str, saw: str, remedy: str = "") -> NoReturn:
-        place = f"{self.path}, line {self._line(table, number, key)}"
-        raise Fault(f"read {place}", f"{key}: {saw}" if key else saw, remedy)
-
-    def _line(self, table: str, number: int, key: str) -> int:
-        """The line of a key in the n-th [[table]]; of the table's header where the key is not there."""
-        seen, header = -1, 1
-        for count, line in enumerate(self.text.splitlines(), 1):
-            stripped = line.strip()
-            if stripped.startswith("[["):
-                seen += stripped == f"[[{table}]]"
-                if table and seen == number and stripped == f"[[{table}]]":
-                    header = count
-                if table and seen > number:
-                    break
-            inside = seen == number if table else not stripped.startswith("[")
-            if inside and key and re.match(rf"{re.escape(key)}\s*=", stripped):
-                return count
-        return header
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The shape of one row of an array of tables."""
-
-    required: dict[str, shape.Shape]
-    optional: dict[str, shape.Shape]
-
-    def __call__(self, value: object, place: str) -> None:
-        """Rows are checked one by one, so that a message can name the line."""
-
-
-def _requirement(document: _Document, number: int, row: dict[str, Any]) -> Requirement:
-    def refuse(key: str, saw: str) -> NoReturn:
-        document.refuse("requirement", number, key, saw)
-
+def _requirement(written: _Row) -> Requirement:
+    row, refuse = written.keys, written.refuse
     facts, claims = [fact.id for fact in ALL_FACTS], [claim.name for claim in ALL_CLAIMS]
+    for key in ("title", "severity"):
+        if key not in row:
+            refuse("", f"the key {key!r} is missing")
     subjects = [key for key in SUBJECTS if key in row]
     if not subjects or (len(subjects) > 1 and set(subjects) != {"cases", "areas"}):
         refuse("", f"a requirement asks for one of {', '.join(SUBJECTS)} (cases and areas may go together)")
     if row["severity"] not in SEVERITIES:
         refuse("severity", f"{row['severity']!r} is none of {', '.join(SEVERITIES)}")
     if "fact" in row and row["fact"] not in facts:
-        refuse("fact", f"there is no fact {row['fact']!r}{_nearest(row['fact'], facts)}")
-    conditions = [key for key in ("equals", "one_of", "at_least") if key in row]
+        refuse("fact", f"there is no fact {row['fact']!r}{nearest(row['fact'], facts)}")
+    conditions = [key for key in CONDITIONS if key in row]
     if ("fact" in row) != (len(conditions) == 1):
         refuse(
             conditions[0] if conditions else "fact",
-            "a fact needs exactly one of equals, one_of, at_least; nothing else has one",
+            f"a fact needs exactly one of {', '.join(CONDITIONS)}; nothing else has one",
         )
     for name in row.get("claims", ()):
         if name not in claims:
-            refuse("claims", f"there is no claim {name!r}{_nearest(name, claims)}")
+            refuse("claims", f"there is no claim {name!r}{nearest(name, claims)}")
     for name in row.get("layers", ()):
         if name not in LAYERS:
-            refuse("layers", f"there is no layer {name!r}{_nearest(name, LAYERS)}")
+            refuse("layers", f"there is no layer {name!r}{nearest(name, LAYERS)}")
     if "cause" in row and row["cause"] not in CAUSES:
-        refuse("cause", f"there is no cause {row['cause']!r}{_nearest(row['cause'], CAUSES)}")
+        refuse("cause", f"there is no cause {row['cause']!r}{nearest(row['cause'], CAUSES)}")
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
     return Requirement(**fields)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    import difflib  # noqa: PLC0415 -- needed where something is wrong
-
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _value(value: object, place: str) -> None:
@@ -340,20 +283,22 @@ def _day(value: object, place: str) -> None:
 
 ID, LINE = shape.text(64, r"[a-z0-9][a-z0-9._-]*"), shape.text(2000)
 LINES, PATTERNS = shape.sequence(LINE, 64), shape.sequence(shape.text(128), 256)
-OPTIONAL = frozenset({"strict"})
-HEADER: dict[str, shape.Shape] = {"schema": shape.text(64)}
-PROFILE: dict[str, Callable[[object, str], None]] = {
-    **HEADER,
-    "name": ID,
-    "title": LINE,
-    "requirement": _Rows(
-        {"id": ID, "title": LINE, "severity": shape.text(16)},
-        {
+PROFILE = Form(
+    schema="virtproof.profile/1",
+    required={"name": ID, "title": LINE},
+    optional={"extends": shape.sequence(shape.text(512), 8), "strict": shape.boolean},
+    table="requirement",
+    rows=Rows(
+        required={"id": ID},
+        optional={
+            "title": LINE,
+            "severity": shape.text(16),
             "gates": shape.boolean,
             "allow_unknown": shape.boolean,
             "fact": shape.text(64),
             "equals": _value,
             "one_of": shape.sequence(_value, 64),
+            "none_of": PATTERNS,
             "at_least": shape.integer(0, 2**63 - 1),
             "claims": shape.sequence(ID, 64),
             "layers": shape.sequence(ID, 4),
@@ -366,25 +311,30 @@ PROFILE: dict[str, Callable[[object, str], None]] = {
             "cite": LINES,
         },
     ),
-    "strict": shape.boolean,
-}
-WAIVERS: dict[str, Callable[[object, str], None]] = {
-    **HEADER,
-    "waiver": _Rows(
-        {
+)
+WAIVERS = Form(
+    schema="virtproof.waivers/1",
+    required={},
+    optional={},
+    table="waiver",
+    rows=Rows(
+        required={
             "finding": ID,
             "host": shape.record({}, {name: shape.text(128) for name in HOST_FIELDS}),
             "owner": shape.text(200),
             "reason": LINE,
             "expires": _day,
         },
-        {},
+        optional={},
     ),
-}
-DEVIATIONS: dict[str, Callable[[object, str], None]] = {
-    **HEADER,
-    "deviation": _Rows(
-        {
+)
+DEVIATIONS = Form(
+    schema="virtproof.deviations/1",
+    required={},
+    optional={},
+    table="deviation",
+    rows=Rows(
+        required={
             "id": ID,
             "cases": PATTERNS,
             "backend": shape.text(64),
@@ -392,6 +342,6 @@ DEVIATIONS: dict[str, Callable[[object, str], None]] = {
             "reason": LINE,
             "cite": LINES,
         },
-        {},
+        optional={},
     ),
-}
+)
