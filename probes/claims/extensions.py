@@ -150,9 +150,9 @@ def _reported(inquiry: Inquiry, name: str, what: str, clears_since: tuple[int, i
 
 
 # fmt: off
-ept                = with_vmx("EPT (extended page tables)", "kvm_intel.ept", "ept.control", "ept.linux")
-unrestricted_guest = with_vmx("unrestricted guest", "kvm_intel.unrestricted_guest", "vmx.control.unrestricted_guest", "vmx.linux.unrestricted_guest")
-vpid               = with_vmx("VPID", "kvm_intel.vpid", "vmx.control.vpid", "vmx.linux.vpid")
+ept                = with_vmx("EPT (extended page tables)", "kvm_intel.ept", "ept.control", "ept.linux", "vmx.generation.ept")
+unrestricted_guest = with_vmx("unrestricted guest", "kvm_intel.unrestricted_guest", "vmx.control.unrestricted_guest", "vmx.linux.unrestricted_guest", "vmx.generation.unrestricted_guest")
+vpid               = with_vmx("VPID", "kvm_intel.vpid", "vmx.control.vpid", "vmx.linux.vpid", "vmx.generation.ept")
 pml                = with_vmx("page-modification logging", "kvm_intel.pml", "ept.pml")
 npt                = with_svm("NPT (nested page tables)", "kvm_amd.npt", "npt.cpuid")
 # fmt: on

@@ -18,12 +18,14 @@ from virtproof.probes.facts import (
     vmx,
     vmx_capabilities,
     vmx_controls,
+    vmx_generation,
 )
 
 ALL_FACTS: tuple[Fact, ...] = (
     *processor.FACTS,
     *uniformity.FACTS,
     *vmx.FACTS,
+    *vmx_generation.FACTS,
     *vmx_capabilities.FACTS,
     *vmx_controls.FACTS,
     *svm.FACTS,

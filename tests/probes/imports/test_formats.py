@@ -190,7 +190,11 @@ def test_makers_and_models_come_from_smbios_and_serial_numbers_do_not():
         "/sys/class/dmi/id/board_vendor": "Board maker",
         "/sys/class/dmi/id/board_name": "Board 9",
     }
+    assert [one["type"] for one in snapshot["smbios"]["structures"]] == [0, 1, 2]
+    assert snapshot["smbios"]["version"] == "3.4"
+    assert snapshot["smbios"]["unread"] == []
     assert "SERIAL" not in dumps(snapshot)
+    assert bytes(range(16)).hex() not in dumps(snapshot), "the UUID"
 
 
 @pytest.mark.parametrize(("anchor", "address", "size"), [(b"_SM_", 24, 22), (b"_DMI_", 8, 6)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from virtproof.probes.ask import Answers, ask
+from virtproof.probes.claims import claims
 from virtproof.probes.cpus import parse
 from virtproof.probes.imports.merge import Dump, import_dumps
 from virtproof.probes.snapshot import Snapshot
@@ -111,7 +112,49 @@ PRODUCTS = [
     ("B0671_RaptorLake_14",        "ept.control",                    True),
     ("0000F34_P4_Prescott",        "vmx.cpuid",                      False),
 ]
+
+
+# What the MSRs of some are not there to say; a generation is known by its model.
+SILICON = [
+    ("0010677_Yorkfield",          "vmx",                            "yes"),  # Penryn
+    ("0010677_Yorkfield",          "ept",                            "no"),
+    ("00006F2_Conroe",             "ept",                            "no"),
+    ("0000F68_P4_Tulsa",           "ept",                            "no"),
+    ("00106E0_Lynnfield",          "ept",                            "yes"),
+    ("00106E0_Lynnfield",          "vpid",                           "yes"),
+    ("00106E0_Lynnfield",          "unrestricted_guest",             "no"),
+    ("00206C1_Gulftown",           "unrestricted_guest",             "yes"),
+    ("0050656_CascadeLakeSP",      "unrestricted_guest",             "yes"),
+    ("0030673_Silvermont3",        "unrestricted_guest",             "yes"),
+    ("00006F1_CNA_Isaiah",         "ept",                            "unknown"),
+    ("0B00F21_K20_Turin",          "npt",                            "yes"),
+    ("0B00F21_K20_Turin",          "ept",                            "n/a"),
+    ("0040F33_K8_Windsor",         "npt",                            "no"),
+    ("0020FF0_K8_Venice",          "svm",                            "no"),
+    ("0910F00_Hygon_01",           "npt",                            "yes"),
+]
 # fmt: on
+
+
+@pytest.mark.parametrize(("name", "claim", "silicon"), SILICON)
+def test_the_silicon_of_products(name, claim, silicon):
+    found = {one.name: one for one in claims(product(name))}
+    assert found[claim].silicon == silicon
+
+
+def test_generations_agree_with_the_capability_msrs_of_every_dump():
+    both = 0
+    for path in files("cpuid"):
+        answers = ask(read(path))
+        for msr, generation in (
+            ("ept.control", "vmx.generation.ept"),
+            ("vmx.control.vpid", "vmx.generation.ept"),
+            ("vmx.control.unrestricted_guest", "vmx.generation.unrestricted_guest"),
+        ):
+            if None not in (answers.value(msr), answers.value(generation)):
+                assert answers.value(msr) == answers.value(generation), (path.name, msr)
+                both += 1
+    assert both > 30
 
 
 @pytest.mark.parametrize(("name", "fact", "value"), PRODUCTS)
