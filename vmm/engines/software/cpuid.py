@@ -1,0 +1,88 @@
+"""What the software processor has, as its CPUID table: the features that Unicorn carries out, and no others.
+
+Intel SDM vol. 2A, "CPUID".
+"""
+
+from __future__ import annotations
+
+import struct
+
+from virtproof.kvm import CpuidEntry
+from virtproof.spec.kvm import CpuidFlag
+from virtproof.spec.x86.control import Xcr0
+from virtproof.spec.x86.cpuid import Leaf1Ecx, Leaf1Edx, Leaf7Ebx
+from virtproof.spec.x86.cpuid_extended import Leaf80000001Ecx, Leaf80000001Edx
+from virtproof.vmm.engines.software.linear import PHYSICAL_BITS
+
+VENDOR, BRAND = b"GenuineIntel", b"virtproof software processor"
+SIGNATURE = 0x0005_06E3  # family 6, model 5EH: the model that Unicorn is asked for
+TSC_HZ = 1_000_000_000
+
+_INDEXED = int(CpuidFlag.SIGNIFCANT_INDEX)
+
+
+def _set(layout: type, names: str) -> int:
+    return int(layout(0).but(**dict.fromkeys(names.split(), 1)))
+
+
+def supported() -> tuple[CpuidEntry, ...]:
+    """The table of a processor with a local APIC."""
+    ebx, edx, ecx = struct.unpack("<3I", VENDOR)
+    features = _set(
+        Leaf1Edx, "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clfsh mmx fxsr sse sse2"
+    )
+    more = _set(
+        Leaf1Ecx,
+        "sse3 pclmulqdq ssse3 cmpxchg16b sse4_1 sse4_2 x2apic movbe popcnt tsc_deadline aesni xsave rdrand hypervisor",
+    )
+    structured = _set(Leaf7Ebx, "fsgsbase tsc_adjust bmi1 smep bmi2 erms smap adx clflushopt")
+    extended = _set(Leaf80000001Edx, "syscall nx page1gb rdtscp lm")
+    extended_more = _set(Leaf80000001Ecx, "lahf_lm lzcnt")
+    states = Xcr0.x87.mask | Xcr0.sse.mask
+    brand = BRAND.ljust(48, b"\0")
+    return (
+        CpuidEntry(0x0, 0, 0, 0xD, ebx, ecx, edx),
+        CpuidEntry(0x1, 0, 0, SIGNATURE, 8 << 8 | 1 << 16, more, features),
+        CpuidEntry(0x7, 0, _INDEXED, 0, structured, 0, 0),
+        CpuidEntry(0xB, 0, _INDEXED, 0, 1, 1 << 8, 0),
+        CpuidEntry(0xD, 0, _INDEXED, states, 576, 576, 0),
+        CpuidEntry(0xD, 1, _INDEXED, 1, 0, 0, 0),
+        CpuidEntry(0x8000_0000, 0, 0, 0x8000_0008, 0, 0, 0),
+        CpuidEntry(0x8000_0001, 0, 0, 0, 0, extended_more, extended),
+        *(CpuidEntry(0x8000_0002 + n, 0, 0, *struct.unpack_from("<4I", brand, 16 * n)) for n in range(3)),
+        CpuidEntry(0x8000_0008, 0, 0, PHYSICAL_BITS | 48 << 8, 0, 0, 0),
+    )
+
+
+class CpuidTable:
+    """What the CPUID instruction of one guest answers: Intel SDM vol. 2A, "CPUID", for leaves that are not there."""
+
+    def __init__(self) -> None:
+        self.entries: tuple[CpuidEntry, ...] = ()
+        self._rows: dict[tuple[int, int], CpuidEntry] = {}
+        self._indexed: set[int] = set()
+
+    def set(self, entries: tuple[CpuidEntry, ...]) -> None:
+        self.entries = entries
+        self._indexed = {row.function for row in entries if row.flags & _INDEXED}
+        self._rows = {(row.function, row.index if row.function in self._indexed else 0): row for row in entries}
+
+    @property
+    def amd(self) -> bool:
+        """Do the rules of AMD's processors hold?"""
+        row = self._rows.get((0, 0))
+        return row is not None and struct.pack("<3I", row.ebx, row.edx, row.ecx) in (b"AuthenticAMD", b"HygonGenuine")
+
+    def answer(self, leaf: int, subleaf: int, *, osxsave: bool) -> tuple[int, int, int, int]:
+        """EAX, EBX, ECX, EDX; a leaf beyond the last is answered as the last basic one."""
+        highest = self._rows.get((leaf & 0x8000_0000, 0))
+        if highest is None or leaf > highest.eax:
+            basic = self._rows.get((0, 0))
+            leaf = basic.eax if basic is not None and not self.amd else leaf
+        row = self._rows.get((leaf, subleaf if leaf in self._indexed else 0))
+        if row is None:
+            return 0, 0, 0, 0
+        ecx = row.ecx
+        if leaf == 1:
+            ecx = ecx & ~Leaf1Ecx.osxsave.mask | (Leaf1Ecx.osxsave.mask if osxsave else 0)
+        return row.eax, row.ebx, ecx, row.edx

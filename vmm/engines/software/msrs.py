@@ -1,0 +1,152 @@
+"""The MSRs of the software processor: a table of what is there, which values it takes, and what answers it.
+
+Intel SDM vol. 4, "Architectural MSRs".  What is not in the table, and the monitor's interrupt controllers do not
+answer, raises #GP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from virtproof.spec.x86.control import Cr0, Efer
+from virtproof.spec.x86.msr import PAT_RESET, McgCap, Msr, MtrrCap, MtrrDefType
+from virtproof.spec.x86.paging import is_canonical
+from virtproof.vmm.engines.software.cpu import FS, GS, NATIVE_MSRS, Cpu
+from virtproof.vmm.engines.software.linear import PHYSICAL_BITS
+
+FULL = (1 << 64) - 1
+_MEMORY_TYPES = (0, 1, 4, 5, 6)  # UC, WC, WT, WP, WB
+_PHYSICAL = (1 << PHYSICAL_BITS) - 1
+EFER_WRITABLE = Efer.sce.mask | Efer.lme.mask | Efer.nxe.mask
+EFER_KEPT = EFER_WRITABLE | Efer.lma.mask
+
+
+def _anything(value: int) -> bool:
+    return True
+
+
+def _low_type(value: int) -> bool:
+    return value & 0xFF in _MEMORY_TYPES
+
+
+def _types(*allowed: int) -> Callable[[int], bool]:
+    """Eight memory types, a byte each."""
+    return lambda value: all(value >> shift & 0xFF in allowed for shift in range(0, 64, 8))
+
+
+class Register(NamedTuple):
+    """An MSR.  ``writable`` bits may be set and ``valid`` must agree, else #GP; without ``writable``: read-only."""
+
+    reset: int = 0
+    writable: int = FULL
+    valid: Callable[[int], bool] = _anything
+    ignores_writes: bool = False
+
+
+_READ_ONLY = 0
+_MTRRS = 8
+# fmt: off
+TABLE: dict[int, Register] = {
+    Msr.IA32_PLATFORM_ID:     Register(0, _READ_ONLY),
+    Msr.IA32_FEATURE_CONTROL: Register(1, _READ_ONLY),  # locked, without VMX
+    Msr.IA32_TSC_ADJUST:      Register(),
+    Msr.IA32_BIOS_SIGN_ID:    Register(1 << 32, ignores_writes=True),
+    Msr.IA32_MTRRCAP:         Register(MtrrCap(0).but(vcnt=_MTRRS, fix=1, wc=1), _READ_ONLY),
+    Msr.IA32_SYSENTER_CS:     Register(0, 0xFFFF_FFFF),
+    Msr.IA32_SYSENTER_ESP:    Register(valid=is_canonical),
+    Msr.IA32_SYSENTER_EIP:    Register(valid=is_canonical),
+    Msr.IA32_MCG_CAP:         Register(McgCap(0), _READ_ONLY),
+    Msr.IA32_MCG_STATUS:      Register(0, 0b111),
+    Msr.IA32_MISC_ENABLE:     Register(1, ignores_writes=True),
+    Msr.IA32_DEBUGCTL:        Register(0, 0b11),
+    Msr.IA32_PAT:             Register(PAT_RESET, valid=_types(*_MEMORY_TYPES, 7)),
+    Msr.IA32_MTRR_DEF_TYPE:   Register(0, MtrrDefType.KNOWN, _low_type),
+    Msr.IA32_STAR:            Register(),
+    Msr.IA32_LSTAR:           Register(valid=is_canonical),
+    Msr.IA32_CSTAR:           Register(valid=is_canonical),
+    Msr.IA32_FMASK:           Register(0, 0xFFFF_FFFF),
+    Msr.IA32_FS_BASE:         Register(valid=is_canonical),
+    Msr.IA32_GS_BASE:         Register(valid=is_canonical),
+    Msr.IA32_KERNEL_GS_BASE:  Register(valid=is_canonical),
+    Msr.IA32_TSC_AUX:         Register(0, 0xFFFF_FFFF),
+    **{0x200 + 2 * n: Register(0, _PHYSICAL & ~0xF00, _low_type) for n in range(_MTRRS)},
+    **{0x201 + 2 * n: Register(0, _PHYSICAL & ~0x7FF) for n in range(_MTRRS)},
+    **{index: Register(valid=_types(*_MEMORY_TYPES)) for index in (0x250, 0x258, 0x259, *range(0x268, 0x270))},
+}
+# fmt: on
+
+
+class AnswersMsrs(Protocol):
+    """Who has MSRs of its own: the local APIC."""
+
+    def read_msr(self, index: int) -> int | None: ...
+    def write_msr(self, index: int, value: int) -> bool: ...
+
+
+class Msrs:
+    """The MSRs of one processor."""
+
+    def __init__(self, cpu: Cpu, read_tsc: Callable[[], int], write_tsc: Callable[[int], None]) -> None:
+        self._cpu = cpu
+        self._read_tsc, self._write_tsc = read_tsc, write_tsc
+        self._values = {index: register.reset for index, register in TABLE.items()}
+        self.others: AnswersMsrs | None = None
+        for index in NATIVE_MSRS - {Msr.IA32_FS_BASE, Msr.IA32_GS_BASE}:
+            cpu.set_msr(index, 0)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Those that the processor itself has, to save and restore."""
+        return (Msr.IA32_TIME_STAMP_COUNTER, Msr.IA32_EFER, *TABLE)
+
+    def read(self, index: int) -> int | None:
+        """Read as RDMSR; None: #GP."""
+        state = self._cpu.state
+        match index:
+            case Msr.IA32_TIME_STAMP_COUNTER:
+                return self._read_tsc()
+            case Msr.IA32_EFER:
+                return int(state.efer)
+            case Msr.IA32_FS_BASE:
+                return int(state.segments[FS].base)
+            case Msr.IA32_GS_BASE:
+                return int(state.segments[GS].base)
+        answer = self.others.read_msr(index) if self.others is not None else None
+        if answer is not None:
+            return answer
+        if index == Msr.IA32_APIC_BASE:
+            return self._cpu.apic_base
+        return self._cpu.msr(index) if index in NATIVE_MSRS else self._values.get(index)
+
+    def write(self, index: int, value: int) -> bool:
+        """Write as WRMSR; False: #GP."""
+        if index == Msr.IA32_TIME_STAMP_COUNTER:
+            self._write_tsc(value)
+            return True
+        if index == Msr.IA32_EFER:
+            return self._write_efer(value)
+        register = TABLE.get(index)
+        if register is None:
+            return self.others is not None and self.others.write_msr(index, value)
+        if register.ignores_writes:
+            return True
+        if not register.writable or value & ~register.writable or not register.valid(value):
+            return False
+        if index in (Msr.IA32_FS_BASE, Msr.IA32_GS_BASE):
+            self._cpu.state.segments[FS if index == Msr.IA32_FS_BASE else GS].base = value
+        elif index in NATIVE_MSRS:
+            self._cpu.set_msr(index, value)
+        else:
+            self._values[index] = value
+        return True
+
+    def _write_efer(self, value: int) -> bool:
+        cpu = self._cpu
+        before = cpu.state.efer
+        if value & ~EFER_KEPT or ((value ^ before) & Efer.lme.mask and cpu.state.cr[0] & Cr0.pg.mask):
+            return False
+        cpu.state.efer = value & EFER_WRITABLE | before & Efer.lma.mask
+        if (value ^ before) & Efer.nxe.mask:
+            cpu.flush_tlb()
+        return True

@@ -1,0 +1,394 @@
+"""A vCPU of the software engine: what enters Unicorn, and what is done about each way out of it.
+
+Hooks inside Unicorn only note what is to be done and stop it; it is done between two entries, when all of the
+processor's state is current.  Accesses of devices alone are carried out inside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from virtproof.kvm import CpuidEntry
+from virtproof.spec.kvm.exits import InternalError, MpStateValue
+from virtproof.spec.x86.control import Cr4
+from virtproof.spec.x86.exception import Vector
+from virtproof.spec.x86.flags import Rflags
+from virtproof.spec.x86.fxsave import Fxsave
+from virtproof.vmm import exits
+from virtproof.vmm.debug import HardwareBreakpoint
+from virtproof.vmm.engine import Accesses, Acknowledges, Translation
+from virtproof.vmm.engines.software import fast_calls
+from virtproof.vmm.engines.software.cpu import CS, INHIBIT, RAX, RBX, RCX, RDX, Cpu
+from virtproof.vmm.engines.software.cpuid import TSC_HZ, CpuidTable
+from virtproof.vmm.engines.software.decode import PREFIXES, decode
+from virtproof.vmm.engines.software.delivery import Delivery, Event, Source, TripleFault
+from virtproof.vmm.engines.software.linear import LinearMemory, Raised
+from virtproof.vmm.engines.software.msrs import AnswersMsrs, Msrs
+from virtproof.vmm.engines.software.native import Gate, add_hook
+from virtproof.vmm.engines.software.privileged import IRET, SITES, SITES_OUTER, HasTaskPriority, Privileged
+from virtproof.vmm.engines.software.slots import Slots
+from virtproof.vmm.registers import Registers, SpecialRegisters
+
+if TYPE_CHECKING:
+    from unicorn import Uc
+
+_IF = Rflags.if_.mask
+_ICEBP = b"\xf1"
+
+
+class SoftwareVcpu:
+    """The processor of a VM; ``controller``, ``msrs`` and ``task_priority`` are the monitor's interrupt hardware."""
+
+    def __init__(self, uc: Uc) -> None:
+        self._uc = uc
+        self._cpu = Cpu(uc)
+        self._gate = Gate(self._cpu.state, self._watched)
+        self.slots = Slots(uc, self._gate, self._retry, self._stop_soon)
+        self._memory = LinearMemory(self._cpu, self.slots)
+        self._delivery = Delivery(self._cpu, self._memory)
+        self._tsc_offset = -self._clock()
+        self._msrs = Msrs(self._cpu, self._read_tsc, self._write_tsc)
+        self._privileged = Privileged(self._cpu, self._memory, self.slots, self._msrs)
+        self._cpuid = CpuidTable()
+        self._bus: Accesses | None = None
+        self._todo: Callable[[], None] | None = None  # what a hook wants done when Unicorn has stopped
+        self._failed: BaseException | None = None
+        self._kicked = self._nmi_pending = self._nmi_blocked = False
+        self._scanned = False
+        self._sites: set[int] = set()
+        self._counts: Counter[str] = Counter()
+        self.controller: Acknowledges | None = None
+        self.on_eoi: Callable[[int], None] | None = None
+        self._hook()
+
+    def _hook(self) -> None:
+        import unicorn  # noqa: PLC0415
+        from unicorn import x86_const as x86  # noqa: PLC0415
+        from unicorn.unicorn_py3.arch.intel import HOOK_INSN_CPUID_CFUNC  # noqa: PLC0415
+
+        uc = self._uc
+        uc.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
+        uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
+        uc.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._on_translated)
+        add_hook(uc, unicorn.UC_HOOK_CODE, self._gate.code)
+        for callback, insn in (
+            (self._in, x86.UC_X86_INS_IN),
+            (self._out, x86.UC_X86_INS_OUT),
+            (self._on_syscall, x86.UC_X86_INS_SYSCALL),
+            (self._on_sysenter, x86.UC_X86_INS_SYSENTER),
+            (self._on_cpuid, x86.UC_X86_INS_CPUID),
+        ):
+            uc.hook_add(unicorn.UC_HOOK_INSN, callback, None, 1, 0, insn)
+        self._rdtsc = HOOK_INSN_CPUID_CFUNC(self._on_rdtsc)
+        for insn in (x86.UC_X86_INS_RDTSC, x86.UC_X86_INS_RDTSCP):
+            add_hook(uc, unicorn.UC_HOOK_INSN, ctypes.cast(self._rdtsc, ctypes.c_void_p).value or 0, 0, 1, 0, insn)
+        uc.ctl_exits_enabled(True)
+        uc.ctl_set_exits([])
+
+    # ---- running
+
+    def run(self, bus: Accesses) -> exits.Exit:
+        self._bus = self.slots.bus = bus
+        while True:
+            if self._kicked:
+                self._kicked = False
+                return exits.Interrupted()
+            try:
+                stopped = self._step()
+            except TripleFault:
+                return exits.Shutdown()
+            if stopped is not None:
+                return stopped
+
+    def _step(self) -> exits.Exit | None:
+        """Enter Unicorn once, and see to why it stopped.  Raises TripleFault."""
+        words = self._gate.words
+        if self._take_event():
+            return None
+        words.kick = words.stopped = 0
+        if self._kicked:  # by another thread, since ``run`` looked: its word is lost
+            return None
+        words.interrupt = self.controller is not None and self.controller.pending
+        words.nmi = self._nmi_pending and not self._nmi_blocked
+        self._todo = None
+        failure = self._enter()
+        if failure is not None:
+            return failure
+        if self._todo is None:
+            return None if words.stopped else self._halt()
+        try:
+            self._todo()
+        except Raised as fault:
+            if fault.cr2 is not None:
+                self._cpu.state.cr[2] = fault.cr2
+            self._delivery.deliver(Event(fault.vector, Source.EXCEPTION, fault.error_code))
+        return None
+
+    def _enter(self) -> exits.Exit | None:
+        from unicorn import UcError  # noqa: PLC0415
+
+        state = self._cpu.state
+        if not self._scanned:  # Unicorn tells of every translated block but the first
+            self._scanned = True
+            self._scan(self._cpu.pc, 4096)
+        self._cpu.events.old_exception = -1
+        self.slots.entering()
+        try:
+            self._uc.emu_start(state.rip, 0)
+        except UcError as err:
+            if self._todo is None:
+                insn = self._memory.peek(self._cpu.pc, 15)
+                return exits.InternalError(InternalError.EMULATION, (err.errno,), insn, state.rip, self._cpu.code_bits)
+        finally:
+            self.slots.left()
+        return None
+
+    def _halt(self) -> exits.Exit | None:
+        """After HLT: go on where an interrupt waits."""
+        self._counts["halt"] += 1
+        return None if self.wakeful else exits.Halt()
+
+    def _take_event(self) -> bool:
+        """Deliver the NMI or interrupt that waits, if the processor would take it now."""
+        state = self._cpu.state
+        if state.hflags & INHIBIT:
+            return False
+        if self._nmi_pending and not self._nmi_blocked:
+            self._nmi_pending, self._nmi_blocked = False, True
+            self._delivery.deliver(Event(Vector.NMI, Source.EXTERNAL))
+            return True
+        if self.controller is None or not state.rflags & _IF or not self.controller.pending:
+            return False
+        vector = self.controller.acknowledge()
+        if vector is None:
+            return False
+        self._counts["interrupt"] += 1
+        self._delivery.deliver(Event(vector, Source.EXTERNAL))
+        return True
+
+    def kick(self) -> None:
+        self._kicked = True
+        self._gate.words.kick = 1
+
+    def _stop_soon(self) -> None:
+        """Stop before the next instruction, to look what is to be done."""
+        self._gate.words.kick = 1
+
+    # ---- what hooks note
+
+    def _note(self, todo: Callable[[], None]) -> None:
+        if self._todo is None:
+            self._todo = todo
+        self._uc.emu_stop()
+
+    def _retry(self) -> None:
+        self._note(self.slots.note_crossings)
+
+    def _on_exception(self, uc: Uc, vector: int, data: object) -> None:
+        events = self._cpu.events
+        vector, code, software = vector & 0xFF, events.error_code & 0xFFFF_FFFF, bool(events.is_software)
+        self._note(partial(self._exception, vector, code, software))
+
+    def _exception(self, vector: int, code: int, software: bool) -> None:
+        self._counts["exception"] += 1
+        if software:
+            begin = self._offset_of(self._gate.words.address)
+            self._delivery.deliver(Event(vector, Source.SOFTWARE), fault_rip=begin)
+        else:
+            self._delivery.deliver(Event(vector, Source.EXCEPTION, code, trap=vector == Vector.DB))
+
+    def _offset_of(self, address: int) -> int:
+        """The instruction pointer of a linear address of the code segment."""
+        cpu = self._cpu
+        return address if cpu.code64 else (address - cpu.state.segments[CS].base) & 0xFFFF_FFFF
+
+    def _on_invalid(self, uc: Uc, data: object) -> bool:
+        self._note(self._invalid)
+        return True
+
+    def _invalid(self) -> None:
+        if self._memory.peek(self._cpu.pc, 1) == _ICEBP:  # which Unicorn does not know
+            self._cpu.complete(1)
+            self._delivery.deliver(Event(Vector.DB, Source.EXTERNAL))
+        else:
+            raise Raised(Vector.UD)
+
+    def _on_syscall(self, uc: Uc, data: object) -> None:
+        self._note(partial(fast_calls.syscall, self._cpu, amd=self._cpuid.amd))
+
+    def _on_sysenter(self, uc: Uc, data: object) -> None:
+        self._note(partial(fast_calls.sysenter, self._cpu, amd=self._cpuid.amd))
+
+    # ---- instructions that are watched
+
+    def _on_translated(self, uc: Uc, block: Any, before: Any, data: object) -> None:
+        new = block.contents if hasattr(block, "contents") else block
+        self._scan(new.pc, new.size)
+
+    def _scan(self, address: int, size: int) -> None:
+        """Watch what may be an instruction of ``privileged`` in a new block at a linear address."""
+        code = self._memory.peek(address, size)
+        sites = SITES_OUTER if self._cpu.protected and self._cpu.cpl else SITES
+        for match in sites.finditer(code):
+            at = match.start()
+            self._watch(address + at)
+            while at and (code[at - 1] in PREFIXES or code[at - 1] & 0xF0 == 0x40):
+                at -= 1
+                self._watch(address + at)
+
+    def _watch(self, address: int) -> None:
+        self._sites.add(address)
+        self._gate.watch(address)
+
+    def _watched(self, address: int, size: int) -> None:
+        """Before an instruction that is watched, inside Unicorn."""
+        try:
+            if address not in self._sites or self._todo is not None:
+                return
+            insn = decode(self._memory.peek(address, 15), self._cpu.code_bits)
+            if insn is None:
+                return
+            if insn.opcode == IRET:
+                if self._nmi_blocked:
+                    self._nmi_blocked = False
+                    self._gate.words.nmi = self._nmi_pending
+                return
+            todo = self._privileged.instead(insn)
+            if todo is not None:
+                self._note(todo)
+        except BaseException as err:  # ctypes would only print it
+            self._failed = err
+            self._uc.emu_stop()
+
+    # ---- instructions that Unicorn asks about
+
+    def _in(self, uc: Uc, port: int, size: int, data: object) -> int:
+        assert self._bus is not None
+        self._counts["in"] += 1
+        return self._bus.pio_in(port, size)
+
+    def _out(self, uc: Uc, port: int, size: int, value: int, data: object) -> None:
+        assert self._bus is not None
+        self._counts["out"] += 1
+        self._bus.pio_out(port, size, value)
+
+    def _on_cpuid(self, uc: Uc, data: object) -> int:
+        state = self._cpu.state
+        osxsave = bool(state.cr[4] & Cr4.osxsave.mask)
+        answer = self._cpuid.answer(state.regs[RAX] & 0xFFFF_FFFF, state.regs[RCX] & 0xFFFF_FFFF, osxsave=osxsave)
+        for number, value in zip((RAX, RBX, RCX, RDX), answer, strict=True):
+            state.regs[number] = value
+        return 1
+
+    def _on_rdtsc(self, uc: int, data: object) -> int:
+        value, regs = self._read_tsc(), self._cpu.state.regs
+        regs[RAX], regs[RDX] = value & 0xFFFF_FFFF, value >> 32
+        return 1
+
+    # ---- time
+
+    @staticmethod
+    def _clock() -> int:
+        return time.monotonic_ns() * TSC_HZ // 1_000_000_000
+
+    def _read_tsc(self) -> int:
+        return (self._clock() + self._tsc_offset) & (1 << 64) - 1
+
+    def _write_tsc(self, value: int) -> None:
+        self._tsc_offset = value - self._clock()
+
+    def tsc_khz(self) -> int:
+        return TSC_HZ // 1000
+
+    # ---- interrupts
+
+    def request_interrupt_window(self) -> None:
+        self._gate.words.interrupt = 1
+
+    @property
+    def wakeful(self) -> bool:
+        if self._nmi_pending and not self._nmi_blocked:
+            return True
+        return self.controller is not None and self.controller.pending and bool(self._cpu.state.rflags & _IF)
+
+    def nmi(self) -> None:
+        """Queue a non-maskable interrupt.  Any thread may call it."""
+        self._nmi_pending = True
+        self._gate.words.nmi = not self._nmi_blocked
+
+    # ---- state
+
+    def registers(self) -> Registers:
+        return self._cpu.registers()
+
+    def set_registers(self, registers: Registers) -> None:
+        self._cpu.set_registers(registers)
+
+    def special_registers(self) -> SpecialRegisters:
+        return self._cpu.special_registers()
+
+    def set_special_registers(self, registers: SpecialRegisters) -> None:
+        self._cpu.set_special_registers(registers)
+
+    def set_cpuid(self, entries: Iterable[CpuidEntry]) -> None:
+        self._cpuid.set(tuple(entries))
+
+    def cpuid(self) -> tuple[CpuidEntry, ...]:
+        return self._cpuid.entries
+
+    def fpu(self) -> Fxsave:
+        return Fxsave()
+
+    def set_fpu(self, fpu: Fxsave) -> None:
+        pass
+
+    def translate(self, address: int) -> Translation:
+        try:
+            found = self._memory.find(address)
+        except Raised:
+            return Translation(False, 0, False, False)
+        return Translation(True, found.physical, found.writeable, found.user)
+
+    def debug(
+        self,
+        *,
+        single_step: bool = False,
+        software: bool = False,
+        hardware: Iterable[HardwareBreakpoint] = (),
+        block_interrupts: bool = False,
+        inject_breakpoint: bool = False,
+    ) -> None:
+        pass
+
+    def statistics(self) -> dict[str, int | list[int]]:
+        return dict(self._counts)
+
+    def mp_state(self) -> MpStateValue:
+        return MpStateValue.RUNNABLE
+
+    def set_mp_state(self, state: MpStateValue) -> None:
+        pass
+
+    @property
+    def msrs(self) -> AnswersMsrs | None:
+        return self._msrs.others
+
+    @msrs.setter
+    def msrs(self, answers: AnswersMsrs | None) -> None:
+        self._msrs.others = answers
+
+    @property
+    def task_priority(self) -> HasTaskPriority | None:
+        return self._privileged.task_priority
+
+    @task_priority.setter
+    def task_priority(self, holder: HasTaskPriority | None) -> None:
+        self._privileged.task_priority = holder
+
+    def close(self) -> None:
+        pass
