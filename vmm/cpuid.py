@@ -160,6 +160,40 @@ def tsc_deadline(entries: Iterable[CpuidEntry], offered: bool) -> tuple[CpuidEnt
     )
 
 
+def local_apic(entries: Iterable[CpuidEntry], *, deadline: bool) -> tuple[CpuidEntry, ...]:
+    """Say that there is a local APIC with x2APIC mode, and whether its timer has the TSC-deadline mode."""
+    return tuple(
+        replace(
+            entry,
+            ecx=int(Leaf1Ecx(entry.ecx).but(x2apic=1, tsc_deadline=deadline)),
+            edx=int(Leaf1Edx(entry.edx).but(apic=1)),
+        )
+        if entry.function == 1
+        else entry
+        for entry in entries
+    )
+
+
+class ApicFeatures(NamedTuple):
+    """What a CPUID table says of the local APIC; ``physical_bits`` is MAXPHYADDR."""
+
+    x2apic: bool = False
+    tsc_deadline: bool = False
+    physical_bits: int = 36
+
+
+def apic_features(entries: Iterable[CpuidEntry]) -> ApicFeatures:
+    """Read what the local APIC is to offer."""
+    found = ApicFeatures()
+    for entry in entries:
+        if entry.function == 1:
+            ecx = Leaf1Ecx(entry.ecx)
+            found = found._replace(x2apic=ecx.x2apic, tsc_deadline=ecx.tsc_deadline)
+        elif entry.function == 0x8000_0008:
+            found = found._replace(physical_bits=min(entry.eax & 0xFF, 52))
+    return found
+
+
 def not_taken(table: Iterable[CpuidEntry], names: Sequence[str], overrides: Sequence[Override]) -> tuple[str, ...]:
     """Say what of the masks and overrides is not so in ``table``, which is what the kernel answers the guest with.
 

@@ -76,7 +76,7 @@ class IrqfdVm(Protocol):
     def attach_irqfd(self, fd: int, gsi: int, *, resample: int = -1) -> None: ...
 
 
-class _Ends:
+class EndsOfInterrupts:
     """Who wants to know of the end of an interrupt, by line."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class ResampleFds:
         self._fds.clear()
 
 
-class KernelIrqchip(_Ends):
+class KernelIrqchip(EndsOfInterrupts):
     """PIC, I/O APIC and local APICs inside KVM.
 
     KVM delivers a level-triggered interrupt again when the guest ends it with the line still high, so a device whose
@@ -158,10 +158,10 @@ class RoutedVm(Protocol):
     """What ``SplitIrqchip`` needs of a virtual machine."""
 
     def set_routes(self, routes: Sequence[Route]) -> None: ...
-    def signal_msi(self, address: int, data: int) -> None: ...
+    def signal_msi(self, address: int, data: int) -> object: ...
 
 
-class SplitIrqchip(_Ends):
+class SplitIrqchip(EndsOfInterrupts):
     """Local APICs inside KVM, nothing else: a line is a message by the routing table.
 
     An edge-triggered line sends its message when it rises.  A level-triggered one sends it when it is high and no
@@ -223,7 +223,7 @@ class SplitIrqchip(_Ends):
         self._vm.signal_msi(route.address, route.data)
 
 
-class InjectedInterrupts(_Ends):
+class InjectedInterrupts(EndsOfInterrupts):
     """No interrupt controller in the kernel: vectors are handed to one vCPU as it can take them.
 
     As an 8259 with automatic EOI: the acknowledge is the end.  A rising edge is remembered until it is acknowledged; a

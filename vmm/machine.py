@@ -14,7 +14,7 @@ from virtproof.spec.fault import Fault
 from virtproof.vmm import cpuid as features
 from virtproof.vmm.bus import Bus, Trace
 from virtproof.vmm.devices.serial import Serial
-from virtproof.vmm.engine import Engine, Vcpu
+from virtproof.vmm.engine import Accesses, Engine, Vcpu
 from virtproof.vmm.events import Clock, EventLoop, Timer
 from virtproof.vmm.exits import Exit, Halt, Interrupted, Timeout
 from virtproof.vmm.interrupts import (
@@ -39,7 +39,7 @@ LOW_END, HIGH_START = 0xC000_0000, 1 << 32  # RAM goes round what devices and th
 
 COM1, COM1_PORTS, COM1_IRQ = 0x3F8, 8, 4
 
-Irqchip = Literal["kernel", "split", "injected"]
+Irqchip = Literal["kernel", "split", "injected", "user"]
 
 
 class Machine:
@@ -97,10 +97,25 @@ class Machine:
             self.engine = engine
             self.pit = pit
             self.irqchip: Irqchip | None = "kernel" if irqchip is True else irqchip or None
+            in_engine = self.irqchip in ("kernel", "split") and engine.kernel_irqchip
+            self.models_apics = self.irqchip in ("kernel", "split", "user") and not in_engine
             self._masks, self._overrides = tuple(cpuid_masks), tuple(cpuid_overrides)
-            self.interrupts: InterruptSink = self._create_controller(stack)
+            if self.pit and self.irqchip not in ("kernel", "user"):
+                raise Fault(
+                    "make a machine with a PIT", "it needs 8259s to interrupt", 'use irqchip="kernel" or "user"'
+                )
+            if self.models_apics and vcpus > 1:
+                saw = "the monitor's own local APICs cannot start a second processor"
+                raise Fault(f"make a machine with {vcpus} vCPUs", saw, 'use irqchip="kernel" on an engine that has it')
+            if self.models_apics:
+                self.vm.leave_apics_to_monitor()
+            else:
+                self.interrupts: InterruptSink = self._create_controller(stack)
             self.vcpus = self._create_vcpus(vcpus, cpuid)
             self.vcpu = self.vcpus[0]
+            self.accesses: tuple[Accesses, ...] = (self.bus,) * vcpus  # by vCPU
+            if self.models_apics:
+                self._model_controllers()
             self._wire_controller()
             self.stopped_by = 0  # the vCPU that ended the last run
             self._stopping = False
@@ -108,15 +123,11 @@ class Machine:
             if vcpus > 1:
                 from virtproof.vmm.smp import Crew  # noqa: PLC0415
 
-                self._crew = Crew(self.vcpus, self.bus, self.lock, self.events)
+                self._crew = Crew(self.vcpus, self.accesses, self.lock, self.events)
                 stack.callback(self._crew.close)
             self._resources = stack.pop_all()
 
     def _create_controller(self, stack: ExitStack) -> InterruptSink:
-        if self.pit and self.irqchip != "kernel":
-            raise Fault(
-                "make a machine with a PIT", "KVM's PIT needs its interrupt controllers", 'use irqchip="kernel"'
-            )
         match self.irqchip:
             case "kernel":
                 self.vm.create_irqchip()
@@ -133,15 +144,43 @@ class Machine:
             case _:
                 return NoInterrupts()
 
+    def _model_controllers(self) -> None:
+        from virtproof.vmm.user_irqchip import LocalApics, UserIrqchip, add_pit  # noqa: PLC0415
+
+        now = self.events.clock.now
+        apics = LocalApics(
+            self.vcpus,
+            [features.apic_features(vcpu.cpuid()) for vcpu in self.vcpus],
+            after=self.after,
+            now=now,
+            lock=self.lock,
+            asks=self._interrupt_waits,
+            nmi=self.nmi,
+        )
+        if self.irqchip == "split":
+            self.interrupts = SplitIrqchip(apics)
+            apics.attach(self.vcpus)
+            apics.ended = self.interrupts.ended
+        else:
+            user = UserIrqchip(apics, self.lock)
+            user.add_to(self.bus)
+            self.interrupts = user
+            apics.attach(self.vcpus, user.pic)
+        if self.pit:
+            add_pit(self.bus, self.interrupts.set_line, self.after, now)
+        self.accesses = tuple(apics.accesses(index, self.bus) for index in range(len(self.vcpus)))
+
     def _create_vcpus(self, count: int, cpuid: Iterable[CpuidEntry] | None) -> tuple[Vcpu, ...]:
         if cpuid is None and (self._masks or self._overrides):
             raise Fault("change what CPUID answers", "the machine has no CPUID table", "give it one: cpuid=...")
         table = features.masked(cpuid, self._masks) if cpuid is not None else ()
-        if self.irqchip not in ("kernel", "split"):
+        if self.irqchip not in ("kernel", "split", "user"):
             table = features.tsc_deadline(table, False)
         made = []
         for index in range(count):
             vcpu = self.vm.create_vcpu(index)
+            if self.models_apics:
+                table = features.local_apic(table, deadline=vcpu.tsc_khz() > 0)
             if cpuid is not None:
                 vcpu.set_cpuid(features.overridden(features.for_vcpu(table, index, count), self._overrides))
             made.append(vcpu)
@@ -151,7 +190,7 @@ class Machine:
         match self.interrupts:
             case InjectedInterrupts() as injected:
                 self.vcpu.controller = injected
-            case SplitIrqchip() as split:
+            case SplitIrqchip() as split if not self.models_apics:
 
                 def ended(vector: int) -> None:
                     with self.lock:
@@ -162,8 +201,8 @@ class Machine:
             case _:
                 pass
 
-    def _interrupt_waits(self) -> None:
-        self.vcpu.request_interrupt_window()
+    def _interrupt_waits(self, vcpu: int = 0) -> None:
+        self.vcpus[vcpu].request_interrupt_window()
         if self._crew is not None:
             self._crew.wake()
 
@@ -221,11 +260,11 @@ class Machine:
     def _slice(self) -> Exit:
         """Run the guest until something happens, or it is time to look after timers and descriptors."""
         if not self.events.waiting:
-            return self.vcpu.run(self.bus)
+            return self.vcpu.run(self.accesses[0])
         due = self.events.next_deadline()
         seconds = SLICE if due is None else max(0.0, (due - self.events.clock.now()) / 1e9)
         with guard(self.vcpu, min(SLICE, seconds) if self.events.reading else seconds):
-            return self.vcpu.run(self.bus)
+            return self.vcpu.run(self.accesses[0])
 
     def stop(self) -> None:
         """Make ``run`` return, the access at hand completed.  For devices; any thread may call it."""

@@ -51,10 +51,14 @@ class Crew:
     """The threads of a machine's vCPUs; they live as long as a ``run``."""
 
     def __init__(
-        self, vcpus: Sequence[Vcpu], bus: Accesses, lock: AbstractContextManager[object], events: EventLoop
+        self,
+        vcpus: Sequence[Vcpu],
+        accesses: Sequence[Accesses],
+        lock: AbstractContextManager[object],
+        events: EventLoop,
     ) -> None:
         self._vcpus, self._events, self._lock = vcpus, events, lock
-        self._bus = LockedAccesses(bus, lock)
+        self._accesses = [LockedAccesses(bus, lock) for bus in accesses]  # by vCPU
         self._wakes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._changed = threading.Condition()  # of what follows
         self._ending = True
@@ -140,7 +144,7 @@ class Crew:
         """The life of one thread."""
         try:
             while not self._ending:
-                stopped = vcpu.run(self._bus)
+                stopped = vcpu.run(self._accesses[index])
                 if isinstance(stopped, Halt):
                     self._rest(vcpu)
                 elif not isinstance(stopped, Interrupted):

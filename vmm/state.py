@@ -137,9 +137,9 @@ def save(machine: Machine) -> MachineState:
     """
     vm, vcpus = _of_kvm(machine)
     missing: list[str] = []
-    for vcpu in vcpus:
+    for vcpu, accesses in zip(vcpus, machine.accesses, strict=True):
         vcpu.kick()
-        stopped = vcpu.run(machine.bus)
+        stopped = vcpu.run(accesses)
         if not isinstance(stopped, Interrupted):
             raise Fault("save a machine", f"vCPU {vcpu.index} went on: {stopped}", "save it when it is stopped")
     engine = cast(KvmEngine, machine.engine)
@@ -242,7 +242,7 @@ def _restore_vcpu(vcpu: KvmVcpu, saved: VcpuState, missing: list[str]) -> None:
 
 
 def _parts(vm: KvmVm, vcpu: KvmVcpu, machine: Machine, missing: list[str]) -> dict[str, bytes]:
-    apic = machine.irqchip in ("kernel", "split")
+    apic = machine.irqchip in ("kernel", "split") and not machine.models_apics
     found = {}
     for part in (*VCPU_PARTS, EVENTS):
         if (part.instead is not None and vm.check_extension(part.instead)) or (part.apic and not apic):
@@ -263,7 +263,7 @@ def _parts(vm: KvmVm, vcpu: KvmVcpu, machine: Machine, missing: list[str]) -> di
 
 def _vm_parts(vm: KvmVm, machine: Machine, missing: list[str]) -> dict[str, bytes]:
     found = {}
-    wanted = [CLOCK] + ([PIT] if machine.pit else [])
+    wanted = [CLOCK] + ([PIT] if machine.pit and not machine.models_apics else [])
     for part in wanted:
         if part.cap is not None and not vm.check_extension(part.cap):
             missing.append(f"VM: {part.name}: this kernel has no KVM_CAP_{part.cap.name}")
@@ -272,7 +272,7 @@ def _vm_parts(vm: KvmVm, machine: Machine, missing: list[str]) -> dict[str, byte
     if CLOCK.name in found:
         clock = ClockData.from_buffer_copy(found[CLOCK.name])
         found[CLOCK.name] = bytes(ClockData(clock=clock.clock))  # the flags tell, they cannot be set
-    if machine.irqchip == "kernel":
+    if machine.irqchip == "kernel" and not machine.models_apics:
         for chip in IrqchipId:
             found[f"irqchip {chip.name.lower()}"] = vm.get(
                 Ioctl.GET_IRQCHIP, sizeof(Irqchip), bytes(Irqchip(chip_id=chip))

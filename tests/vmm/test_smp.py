@@ -233,7 +233,7 @@ def test_a_vcpu_that_does_not_come_back_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(smp, "STUCK", 0.05)
     stuck: list[Vcpu] = [Stuck()]  # type: ignore[list-item]
     with EventLoop() as events:
-        crew = smp.Crew(stuck, None, threading.RLock(), events)  # type: ignore[arg-type]
+        crew = smp.Crew(stuck, [None], threading.RLock(), events)  # type: ignore[list-item]
         with pytest.raises(Fault, match="stop vCPU 0"):
             crew.run(0.01)
         released.set()

@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 
 
 class KvmEngine:
-    """Makes VMs on an open /dev/kvm, which stays the caller's."""
+    """Makes VMs on an open /dev/kvm, which stays the caller's.
+
+    Without ``kernel_irqchip`` the monitor's own interrupt controllers are used where a machine asks for KVM's.
+    """
 
     name = "kvm"
-    kernel_irqchip = True
 
-    def __init__(self, kvm: Kvm) -> None:
+    def __init__(self, kvm: Kvm, *, kernel_irqchip: bool = True) -> None:
         install_kick_signal()
-        self.kvm = kvm
+        self.kvm, self.kernel_irqchip = kvm, kernel_irqchip
 
     @cached_property
     def backend(self) -> Backend:
