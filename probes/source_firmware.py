@@ -140,8 +140,11 @@ def smbios_of(snapshot: Snapshot, kind: int) -> tuple[Structure, ...] | Unknown:
     return found
 
 
-def efi_flag(name: str) -> Source:
-    """An EFI variable of one byte: 1 is on.  A machine that was not booted by UEFI has none, so that it is off."""
+def efi_flag(name: str, *, off_without: bool) -> Source:
+    """An EFI variable of one byte: 1 is on.
+
+    ``off_without``: it is off where there is none (not booted by UEFI, or firmware that does not know it).
+    """
 
     def read(snapshot: Snapshot) -> Read:
         data = snapshot.efi(name)
@@ -150,9 +153,10 @@ def efi_flag(name: str) -> Source:
                 return Unknown(f"the EFI variable {name} has {len(data)} bytes")
             return (Seen(data[EFI_ATTRIBUTES] == 1, data.hex()),)
         if snapshot.absent("files", "/sys/firmware/efi"):
-            return (Seen(False, "not booted by UEFI"),)
+            return (Seen(False, "not booted by UEFI"),) if off_without else Unknown("not booted by UEFI")
         if snapshot.absent("efi", name):
-            return (Seen(False, f"the firmware has no variable {name}"),)
+            missing = f"the firmware has no variable {name}"
+            return (Seen(False, missing),) if off_without else Unknown(missing)
         return Unknown(snapshot.obstacle("efi", name) or f"the EFI variable {name} was not read")
 
     return Source(f"EFI variable {name}", read)

@@ -88,7 +88,7 @@ def per_cpu(name: str) -> Source:
     def read(snapshot: Snapshot) -> Read:
         pairs = snapshot.percpu(name)
         if not pairs:
-            return Unknown(snapshot.obstacle("percpu", name) or f"{name} was not read")
+            return Unknown(f"{name}: {snapshot.obstacle('percpu', name) or 'not read'}")
         return tuple(Seen(value, value, cpus) for value, cpus in pairs)
 
     return Source(f"/sys/devices/system/cpu/cpu*/{name}", read)

@@ -2,11 +2,15 @@
 
 from virtproof.probes.fact import Fact
 from virtproof.probes.facts import (
+    boot,
     confidential,
+    firmware,
     iommu,
     kernel,
     kvm,
+    memory,
     memory_protection,
+    pci,
     platform,
     processor,
     readiness,
@@ -19,6 +23,7 @@ from virtproof.probes.facts import (
     vmx_capabilities,
     vmx_controls,
     vmx_generation,
+    vulnerabilities,
 )
 
 ALL_FACTS: tuple[Fact, ...] = (
@@ -36,7 +41,12 @@ ALL_FACTS: tuple[Fact, ...] = (
     *memory_protection.FACTS,
     *kernel.FACTS,
     *kvm.FACTS,
+    *boot.FACTS,
+    *memory.FACTS,
     *iommu.FACTS,
+    *pci.FACTS,
     *platform.FACTS,
+    *firmware.FACTS,
     *readiness.FACTS,
+    *vulnerabilities.FACTS,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from virtproof.probes.fact import Fact, Seen, Unknown
 from virtproof.probes.snapshot import Snapshot
-from virtproof.probes.source import derived, directory, entries, node, node_exists, parameter, text
+from virtproof.probes.source import derived, directory, entries, flag, node, node_exists, parameter, text
 from virtproof.probes.sources.files import CMDLINE
 from virtproof.spec.cite import linux
 
@@ -12,6 +12,7 @@ API = linux("virt/kvm/api.rst", "General description")
 PARAMETERS = linux("admin-guide/kernel-parameters.txt", "kvm")
 MODULE = linux("ABI/stable/sysfs-module", "/sys/module/<MODULENAME>")
 HUGE = linux("admin-guide/mm/hugetlbpage.rst", "HugeTLB Pages")
+CPUINFO = linux("arch/x86/cpuinfo.rst", "x86 Feature Flags")
 PROC = linux("filesystems/proc.rst", "Kernel data")
 
 # Modules of hypervisors that take VMX or SVM for themselves.
@@ -73,6 +74,8 @@ NODES = (
     Fact("kvm.loaded",       directory("/sys/module/kvm"),                              "the module kvm is loaded",                      MODULE),
     Fact("kvm_intel.loaded", directory("/sys/module/kvm_intel"),                        "the module kvm_intel is loaded",                MODULE),
     Fact("kvm_amd.loaded",   directory("/sys/module/kvm_amd"),                          "the module kvm_amd is loaded",                  MODULE),
+    Fact("linux.apicv",      flag("apicv", "vmx flags"),                                "Linux lists apicv: all of APIC virtualization", CPUINFO,  ("CV-109",)),
+    Fact("linux.flexpriority", flag("flexpriority", "vmx flags"),                       "Linux lists flexpriority: a TPR shadow and virtual APIC accesses", CPUINFO, ("CV-110",)),
     Fact("other.modules",    derived("/sys/module", other_modules),                     "modules of other hypervisors",                  MODULE,    ("KE-107",)),
     Fact("kernel.release",   text("/proc/sys/kernel/osrelease"),                        "kernel release",                                PROC,      ("KE-105",)),
     Fact("kernel.taint",     text("/proc/sys/kernel/tainted"),                          "kernel taint flags",                            PROC,      ("KE-106",)),
@@ -101,7 +104,10 @@ INTEL = _parameters("kvm_intel", (
     ("pml",                         "page-modification logging",                 "KE-018"),
     ("preemption_timer",            "VMX-preemption timer",                      "KE-019"),
     ("ple_gap",                     "PAUSE-loop gap, 0 is off",                  "KE-020"),
+    ("pt_mode",                     "processor trace: 0 the host's, 1 guests'",  "KE-021"),
     ("vmentry_l1d_flush",           "L1D flush on VM entry",                     "KE-022"),
+    ("allow_smaller_maxphyaddr",    "guests with fewer address bits",            "KE-023"),
+    ("sgx",                         "SGX guests",                                "KE-024"),
     ("emulate_invalid_guest_state", "invalid guest states are emulated",         "KE-025"),
 ))
 

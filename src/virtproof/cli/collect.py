@@ -16,7 +16,18 @@ from virtproof.cli.screen import say
     metavar="FILE",
     help="Write to FILE and not to standard output.",
 )
-def command(output: Path | None) -> None:
+@click.option("--dry-run", is_flag=True, help="List what would be read, and read nothing.")
+@click.option(
+    "--keep-identity",
+    is_flag=True,
+    help="Keep what names this machine: serial numbers, UUID, hardware addresses, the host's name.",
+)
+@click.option(
+    "--netlink",
+    is_flag=True,
+    help="Ask netlink too: virtual functions as their drivers see them, modes of switches (half a second).",
+)
+def command(output: Path | None, dry_run: bool, keep_identity: bool, netlink: bool) -> None:
     """Write a snapshot of this host: everything its sources say, without any judgement.
 
     Changes nothing on the host and runs no guest.  A snapshot can be judged on another machine, or years later,
@@ -26,11 +37,25 @@ def command(output: Path | None) -> None:
     Examples:
       sudo virtproof collect -o host.json
       ssh host17 sudo virtproof collect | virtproof judge -
+      virtproof collect --dry-run
     """
+    if dry_run:
+        from virtproof.probes.plan import readings
+
+        for reading in readings(netlink=netlink, identity=keep_identity):
+            say(f"{reading.section}: {reading.note}".rstrip(": "))
+            for path in reading.paths:
+                say(f"  {path}")
+        return
     from virtproof.probes.collect import collect
     from virtproof.probes.snapshot import dumps
 
-    text = dumps(collect())
+    asked = None
+    if netlink:
+        from virtproof.probes.sources.netlink import eswitch, vfs
+
+        asked = (vfs, eswitch)
+    text = dumps(collect(netlink=asked, identity=keep_identity))
     if output is None:
         sys.stdout.write(text)
         return
