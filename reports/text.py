@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from virtproof.reports.digest import Digest, digest
 from virtproof.reports.printable import printable_values
-from virtproof.results import CaseResult, Run, Standing, Verdict
+from virtproof.results import Baseline, CaseResult, Run, Standing, Verdict
 
 FAILING_SHOWN = 8  # cases, a line each: the verdict above shall stay on the screen; the HTML report has them all
 LINE_LIMIT = 400  # characters of one host text: a terminal is no place for a dump
+CHANGES_SHOWN = 20
 AREA_LIMIT = 30
 
 
@@ -39,6 +40,7 @@ def _report(run: Run, first: Digest, width: int, files: Sequence[str]) -> Iterat
     yield from _section("Also noticed", (cause.text for cause in first.others), width)
     yield from _section("What to do", first.actions, width, numbered=True)
     yield from _section("Not proven", run.not_proven, width)
+    yield from _since(run.baseline, width)
 
     standings = [finding.standing for finding in run.findings]
     yield ""
@@ -55,6 +57,18 @@ def _section(title: str, texts: Iterable[str], width: int, *, numbered: bool = F
             yield ""
             yield title
         yield from _wrapped(text, width, f"  {number}. " if numbered else "  - ")
+
+
+def _since(baseline: Baseline | None, width: int) -> Iterator[str]:
+    """What changed: all but cases and facts first, for they explain the rest."""
+    if baseline is None:
+        return
+    shown = baseline.changes[:CHANGES_SHOWN]
+    lines = [f"{one.subject} {one.id}: {one.before or '(not there)'} -> {one.after or '(gone)'}" for one in shown]
+    if more := len(baseline.changes) - len(shown) + baseline.left_out:
+        lines.append(f"and {more} more changes" + ("" if baseline.left_out else "; run.json lists them"))
+    lines += baseline.not_compared
+    yield from _section(f"Changed since {baseline.started}", lines or ["nothing"], width)
 
 
 def _counts(run: Run, first: Digest) -> Iterator[str]:

@@ -173,6 +173,28 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One difference between an earlier run and this one."""
+
+    subject: str  # "verdict", "host", "finding", "claim", "fact" or "case"
+    id: str
+    before: str  # empty: it was not there
+    after: str  # empty: it is gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What changed since an earlier run."""
+
+    started: str  # of the earlier run
+    version: str  # of the virtproof that made it
+    profile: str
+    changes: tuple[Change, ...] = ()
+    left_out: int = 0  # changes beyond those listed
+    not_compared: tuple[str, ...] = ()  # what one of the two runs does not have, in sentences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One execution on one host: the content of run.json."""
 
@@ -192,6 +214,7 @@ class Run:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # area -> verdict -> number
     failing: tuple[CaseResult, ...] = ()  # fail, crash and error
     not_proven: tuple[str, ...] = ()  # what could not be proven here, and why, in sentences
+    baseline: Baseline | None = None  # what changed since an earlier run, where one was given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,3 +107,29 @@ def test_a_folder_without_a_run_is_a_fault(tmp_path: Path, capsys: pytest.Captur
 def test_a_snapshot_that_cannot_be_written_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["collect", "-o", str(tmp_path / "none" / "host.json")]) == 4
     assert "bug" not in capsys.readouterr().err
+
+
+def test_a_judgement_is_compared_with_an_earlier_one(
+    snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["judge", str(snapshot), "--json"])
+    (tmp_path / "run.json").write_text(capsys.readouterr().out)
+    document = json.loads(snapshot.read_text())
+    document["files"]["values"]["/proc/sys/kernel/osrelease"] = "9.9.9"
+    snapshot.write_text(json.dumps(document))
+    run(["judge", str(snapshot), "--json", "--baseline", str(tmp_path)])
+    baseline = json.loads(capsys.readouterr().out)["baseline"]
+    (change,) = (one for one in baseline["changes"] if one["subject"] == "host")
+    assert (change["id"], change["after"]) == ("kernel", "9.9.9")
+    run(["judge", str(snapshot), "--baseline", str(tmp_path / "run.json")])
+    said = capsys.readouterr().out
+    assert "Changed since 20" in said
+    assert "host kernel: " in said
+
+
+@pytest.mark.parametrize("name", [".", "host.json"])
+def test_a_baseline_that_is_no_run_is_refused(
+    snapshot: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["judge", str(snapshot), "--baseline", str(tmp_path / name)]) == 4
+    assert "run.json" in capsys.readouterr().err or name != "."

@@ -16,7 +16,7 @@ import pytest
 
 from virtproof import reports
 from virtproof.reports.html import render_html
-from virtproof.results import Backend, Evidence, Run, Verdict
+from virtproof.results import Backend, Baseline, Change, Evidence, Run, Verdict
 
 VOID = {"meta", "input", "br", "wbr", "link", "img"}
 Pair = tuple[Run, Evidence]
@@ -224,3 +224,15 @@ def test_text_can_be_read(theme: int) -> None:
 
     assert {pair: contrast(colours[pair[0]], colours[pair[1]]) for pair in pairs
             if contrast(colours[pair[0]], colours[pair[1]]) < 4.5} == {}  # fmt: skip
+
+
+def test_what_changed_since_the_baseline(any_run: Pair) -> None:
+    run, evidence = any_run
+    change = Change(subject="fact", id="cpu.nx", before="<b>True</b>", after="")
+    baseline = Baseline(started="2026-05-01T00:00:00Z", version="0.1", profile="p", changes=(change,), left_out=2)
+    page = Page(render_html(replace(run, baseline=baseline), evidence))
+    assert "Changed since 2026-05-01 00:00:00 UTC" in page.text
+    assert "<b>True</b>" in page.text
+    assert "is gone" in page.text
+    assert "2 more changes" in page.text
+    assert "Changed since" not in Page(render_html(run, evidence)).text

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from virtproof.reports.text import FAILING_SHOWN, render_text
-from virtproof.results import Backend, Evidence, Run
+from virtproof.results import Backend, Baseline, Change, Evidence, Run
 
 Pair = tuple[Run, Evidence]
 
@@ -68,3 +68,15 @@ def test_hostile_text_cannot_drive_the_terminal(runs: dict[str, Pair]) -> None:
 def test_every_run_has_a_text(any_run: Pair) -> None:
     run, _ = any_run
     assert render_text(run).startswith(run.outcome.upper())
+
+
+def test_what_changed_since_the_baseline(runs: dict[str, Pair]) -> None:
+    run = runs["firmware off"][0]
+    change = Change(subject="finding", id="iommu", before="met", after="not met: kernel-command-line")
+    baseline = Baseline(started="2026-05-01", version="0.1", profile="kvm-host", changes=(change,) * 30, left_out=7)
+    text = render_text(replace(run, baseline=baseline))
+    assert "Changed since 2026-05-01\n  - finding iommu: met -> not met: kernel-command-line\n" in text
+    assert "  - and 17 more changes\n" in text
+    none = replace(baseline, changes=(), left_out=0, not_compared=("4 cases are in the baseline only.",))
+    assert "  - 4 cases are in the baseline only." in render_text(replace(run, baseline=none))
+    assert "Changed since" not in render_text(run)

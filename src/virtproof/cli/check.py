@@ -34,6 +34,7 @@ def command(
     out: Path,
     profile: str,
     waivers: Path | None,
+    baseline: Path | None,
     engine: str,
     workers: int,
     as_json: bool,
@@ -48,6 +49,7 @@ def command(
     Examples:
       virtproof check
       sudo virtproof check --out /srv/acceptance/rack7-12
+      virtproof check --baseline /srv/acceptance/rack7-12 --out after-update
       virtproof check --area traps --json | jq -r .outcome
 
     \b
@@ -62,6 +64,7 @@ def command(
     cases = select(ids, areas)
     chosen_profile = inputs.profile(profile)
     chosen_waivers = inputs.waivers(waivers)
+    earlier = inputs.baseline(baseline)
     folder.prepare(out)
 
     with StopRequest() as stop:
@@ -88,6 +91,7 @@ def command(
             started,
             interrupted=stop.asked,
             not_proven=not_proven,
+            baseline=earlier,
             backend=backend,
         )
         files = documents(run, evidence)

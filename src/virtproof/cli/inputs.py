@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from virtproof.cli.nearest import did_you_mean
-from virtproof.results import Backend, CaseResult
+from virtproof.results import Backend, CaseResult, Evidence, Run
 from virtproof.spec.fault import Fault
 
 if TYPE_CHECKING:
@@ -23,7 +23,13 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def judge_options(command: Command) -> Command:
-    """Add ``--profile`` and ``--waivers``."""
+    """Add ``--profile``, ``--waivers`` and ``--baseline``."""
+    command = click.option(
+        "--baseline",
+        type=click.Path(exists=True, path_type=Path),
+        metavar="RUN",
+        help="An earlier run (its folder, or run.json): show what changed since.",
+    )(command)
     command = click.option(
         "--waivers",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -62,6 +68,24 @@ def waivers(path: Path | None) -> tuple[Waiver, ...]:
     from virtproof.probes.profile import load_waivers
 
     return load_waivers(path)
+
+
+def baseline(path: Path | None) -> tuple[Run, Evidence | None] | None:
+    """Return the earlier run in ``path``, with its evidence where that lies beside it; raises ``Fault``."""
+    if path is None:
+        return None
+    from virtproof.results_json import load_evidence, load_run
+
+    run = path / "run.json" if path.is_dir() else path
+    evidence = run.with_name("evidence.json.gz")
+    try:
+        return (
+            load_run(run.read_bytes(), str(run)),
+            load_evidence(evidence.read_bytes(), str(evidence)) if evidence.is_file() else None,
+        )
+    except OSError as err:
+        remedy = "give the folder that virtproof check wrote, or its run.json"
+        raise Fault(f"read the baseline {run}", err.strerror or str(err), remedy) from err
 
 
 class Recorded(NamedTuple):

@@ -12,7 +12,7 @@ from virtproof.cli.verdict import Started, make_run
 @click.argument("snapshot", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @inputs.judge_options
 @click.option("--json", "as_json", is_flag=True, help="Print a run document, as run.json, and not words.")
-def command(snapshot: str, profile: str, waivers: Path | None, as_json: bool) -> int:
+def command(snapshot: str, profile: str, waivers: Path | None, baseline: Path | None, as_json: bool) -> int:
     """Judge a SNAPSHOT file, or the evidence.json.gz of an earlier run, by a profile.
 
     A snapshot holds what the host claims; evidence also holds what its guests saw.  Nothing is read from this host
@@ -21,6 +21,7 @@ def command(snapshot: str, profile: str, waivers: Path | None, as_json: bool) ->
     \b
     Examples:
       virtproof judge host17.json --profile kvm-host
+      virtproof judge host17.json --baseline host17-in-may/
       virtproof judge virtproof-report/evidence.json.gz --waivers rack7.toml
       ssh host17 sudo virtproof collect | virtproof judge - --json
 
@@ -31,9 +32,16 @@ def command(snapshot: str, profile: str, waivers: Path | None, as_json: bool) ->
 
     chosen_profile = inputs.profile(profile)
     chosen_waivers = inputs.waivers(waivers)
+    earlier = inputs.baseline(baseline)
     recorded = inputs.recorded(snapshot)
     run, _ = make_run(
-        recorded.snapshot, recorded.cases, chosen_profile, chosen_waivers, Started.now(), backend=recorded.backend
+        recorded.snapshot,
+        recorded.cases,
+        chosen_profile,
+        chosen_waivers,
+        Started.now(),
+        backend=recorded.backend,
+        baseline=earlier,
     )
     if as_json:
         click.echo(dump_run(run), nl=False)

@@ -45,10 +45,11 @@ def make_run(
     interrupted: bool = False,
     not_proven: Sequence[str] = (),
     backend: Backend | None = None,
+    baseline: tuple[Run, Evidence | None] | None = None,
 ) -> tuple[Run, Evidence]:
     """Judge, and say what the judgement rests on.  An interrupted run has no verdict but that.
 
-    ``backend``: what the guests ran on, where there were any.
+    ``backend``: what the guests ran on, where there were any.  ``baseline``: an earlier run to compare with.
     """
     from virtproof.conformance.catalogue import all_cases, cases_sha256
     from virtproof.probes.ask import ask, fact_answers
@@ -79,7 +80,13 @@ def make_run(
         failing=tuple(map(brief, failing[:FAILING_LISTED])),
         not_proven=(*not_proven, *judgement.not_proven),
     )
-    return run, Evidence(snapshot=snapshot, facts=fact_answers(ask(snapshot)), cases=tuple(results), backend=backend)
+    facts = fact_answers(ask(snapshot))
+    evidence = Evidence(snapshot=snapshot, facts=facts, cases=tuple(results), backend=backend)
+    if baseline:
+        from virtproof.results_compare import compare
+
+        run = replace(run, baseline=compare(baseline, (run, evidence)))
+    return run, evidence
 
 
 def brief(result: CaseResult) -> CaseResult:
