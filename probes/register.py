@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from virtproof.probes.fact import Fact, Source
@@ -44,11 +45,11 @@ class CpuidPlace:
 class MsrPlace:
     """An MSR that is what it says, or lists capabilities: then it lists none where the processor does not have it."""
 
-    index: int
+    index: IntEnum
     capabilities: bool = False
 
     def __str__(self) -> str:
-        return f"MSR {self.index:X}H"
+        return f"{self.index.name} ({self.index:X}H)"
 
     def source(self, field: Field[Any]) -> Source:
         return msr_capability(self.index, field) if self.capabilities else msr(self.index, field)
@@ -61,11 +62,11 @@ class ControlsPlace:
     The two differ only in what must be 1 (Intel SDM vol. 3D, App. A 'Reserved Controls and Default Settings').
     """
 
-    index: int
+    index: IntEnum
     true: int = 0
 
     def __str__(self) -> str:
-        return f"MSR {self.index:X}H" + (f", TRUE {self.true:X}H" if self.true else "")
+        return f"{self.index.name} ({self.index:X}H)" + (f", TRUE {self.true:X}H" if self.true else "")
 
     def source(self, field: Field[Any]) -> Source:
         return control(self.index, field)
@@ -76,12 +77,16 @@ Place = CpuidPlace | MsrPlace | ControlsPlace
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A register, its name in the manual, and its fields in the order of their bits."""
+    """A register, its name in the manual, and its fields in the order of their bits.
+
+    ``whole``: every field that has a name is there; otherwise only those that matter here.
+    """
 
     place: Place
     name: str
     cite: Cite
     rows: tuple[Row, ...]
+    whole: bool = True
 
 
 def facts(registers: Iterable[Register]) -> tuple[Fact, ...]:

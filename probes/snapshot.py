@@ -361,6 +361,7 @@ DOCUMENT = shape.record(
                 "api_version": shape.integer(-1, 2**31 - 1),
                 "extensions": shape.mapping(TOKEN, shape.integer(-(2**31), 2**31 - 1), 1024),
                 "supported_cpuid": shape.mapping(LEAF_KEY, LEAF_VALUE, 1024),
+                "emulated_cpuid": shape.mapping(LEAF_KEY, LEAF_VALUE, 1024),
                 "msrs": shape.sequence(MSR_INDEX, 4096),
                 "feature_msrs": shape.mapping(MSR_INDEX, U64, 1024),
                 "create_vm": SHORT,

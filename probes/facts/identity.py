@@ -8,7 +8,7 @@ import struct
 from virtproof.probes.fact import Seen, Unknown
 from virtproof.probes.snapshot import Snapshot
 from virtproof.spec.x86.cpuid import Leaf1Eax
-from virtproof.spec.x86.cpuid_hypervisor import LEAF, SIGNATURES
+from virtproof.spec.x86.cpuid_hypervisor import LEAF, POSING, SIGNATURES
 
 Read = tuple[Seen, ...] | Unknown
 
@@ -57,7 +57,7 @@ def processor_name(snapshot: Snapshot) -> Read:
 
 def hypervisor_name(snapshot: Snapshot) -> Read:
     """The hypervisor below us, by its signature; else by what the kernel and the virtual firmware call it."""
-    for (_, b, c, d), cpus in snapshot.cpuid(LEAF):
+    for (_, b, c, d), cpus in snapshot.cpuid(POSING) or snapshot.cpuid(LEAF):
         text = struct.pack("<3I", b, c, d).rstrip(b"\0").decode("ascii", "replace")
         return (Seen(SIGNATURES.get(text, text.strip() or "nameless"), text, cpus),)
     for line in snapshot.log():

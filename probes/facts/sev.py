@@ -65,7 +65,7 @@ EDX = Register(CpuidPlace(LEAF, "edx"), "encrypted memory", CAPABILITIES, (
     Row("sev.min_asid",            bits(31, 0),                            "MinSevNoEsAsid: first ASID for SEV without SEV-ES",          "SE-034"),
 ))
 
-SYSTEM = Register(MsrPlace(AmdMsr.SYSCFG), "SYSCFG", SYSCFG, (
+SYSTEM = Register(MsrPlace(AmdMsr.SYSCFG), "system configuration", SYSCFG, (
     Row("syscfg.mtrr_fix_dram",    Syscfg.mtrr_fix_dram_en,                "MtrrFixDramEn: fixed ranges name DRAM"),
     Row("syscfg.mtrr_fix_dram_mod", Syscfg.mtrr_fix_dram_mod_en,           "MtrrFixDramModEn: those bits can be written"),
     Row("syscfg.mtrr_var_dram",    Syscfg.mtrr_var_dram_en,                "MtrrVarDramEn: TOP_MEM is in force"),
@@ -77,9 +77,9 @@ SYSTEM = Register(MsrPlace(AmdMsr.SYSCFG), "SYSCFG", SYSCFG, (
 ))
 
 RMP = (
-    Register(MsrPlace(AmdMsr.RMP_BASE), "RMP_BASE", RMP_TABLE, (
+    Register(MsrPlace(AmdMsr.RMP_BASE), "reverse map table", RMP_TABLE, (
         Row("snp.rmp_base",        bits(63, 0),                            "first byte of the reverse map table",                        "SE-037"),)),
-    Register(MsrPlace(AmdMsr.RMP_END), "RMP_END", RMP_TABLE, (
+    Register(MsrPlace(AmdMsr.RMP_END), "reverse map table", RMP_TABLE, (
         Row("snp.rmp_end",         bits(63, 0),                            "last byte of the reverse map table",                         "SE-037"),)),
 )
 # fmt: on

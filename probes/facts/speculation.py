@@ -13,7 +13,7 @@ APM_CPUID = apm(3, "App. E 'Extended Feature Identifiers'")
 MSRS = sdm("4", "Architectural MSRs")
 
 # fmt: off
-IMMUNITIES = Register(MsrPlace(Msr.IA32_ARCH_CAPABILITIES, capabilities=True), "IA32_ARCH_CAPABILITIES", MSRS, (
+IMMUNITIES = Register(MsrPlace(Msr.IA32_ARCH_CAPABILITIES, capabilities=True), "architectural capabilities", MSRS, (
     #   id                          field                                  term                                                  ref
     Row("arch.rdcl_no",             ArchCapabilities.rdcl_no,              "RDCL_NO: no Meltdown, no L1TF",                      "SE-070"),
     Row("arch.ibrs_all",            ArchCapabilities.ibrs_all,             "IBRS_ALL: enhanced IBRS",                            "SE-071"),
@@ -36,13 +36,13 @@ IMMUNITIES = Register(MsrPlace(Msr.IA32_ARCH_CAPABILITIES, capabilities=True), "
     Row("arch.rfds_no",             ArchCapabilities.rfds_no,              "RFDS_NO: no register file data sampling",            "SE-087"),
     Row("arch.rfds_clear",          ArchCapabilities.rfds_clear,           "RFDS_CLEAR: VERW clears register files"),
     Row("arch.its_no",              ArchCapabilities.its_no,               "ITS_NO: no indirect target selection; set by hypervisors", "SE-088"),
-))
+), whole=False)
 
 LOCKS = (
-    Register(MsrPlace(Msr.IA32_CORE_CAPABILITIES, capabilities=True), "IA32_CORE_CAPABILITIES", MSRS, (
-        Row("core.split_lock",      CoreCapabilities.split_lock_disable,   "split locks can raise #AC",                          "SE-091"),)),
-    Register(MsrPlace(Msr.MSR_TEST_CTRL), "MSR_TEST_CTRL", sdm("4", "MSRs of Intel's processors"), (
-        Row("core.split_lock_on",   TestCtrl.split_lock_detect,            "split locks raise #AC now",                          "SE-091"),)),
+    Register(MsrPlace(Msr.IA32_CORE_CAPABILITIES, capabilities=True), "core capabilities", MSRS, (
+        Row("core.split_lock",      CoreCapabilities.split_lock_disable,   "split locks can raise #AC",                          "SE-091"),), whole=False),
+    Register(MsrPlace(Msr.MSR_TEST_CTRL), "test control", sdm("4", "MSRs of Intel's processors"), (
+        Row("core.split_lock_on",   TestCtrl.split_lock_detect,            "split locks raise #AC now",                          "SE-091"),), whole=False),
 )
 
 FACTS = (

@@ -42,13 +42,13 @@ EXTENSION = Register(CpuidPlace(0x8000_0001, "ecx"), "feature identifiers", FLAG
     #   id                   field                    term                                                    ref
     Row("svm.cpuid",         Leaf80000001Ecx.svm,     "SVM: secure virtual machine",                          "CV-112"),
     Row("svm.skinit",        Leaf80000001Ecx.skinit,  "SKINIT: SKINIT and STGI",                              "CV-113"),
-))
+), whole=False)
 
-EFER = Register(MsrPlace(Msr.IA32_EFER), "EFER", ENABLING, (
+EFER = Register(MsrPlace(Msr.IA32_EFER), "extended feature enables", ENABLING, (
     Row("svm.efer_svme",     Efer.svme,               "SVME: SVM is enabled now",                             "CV-115"),
-))
+), whole=False)
 
-LOCK = Register(MsrPlace(AmdMsr.VM_CR), "VM_CR", VM_CR, (
+LOCK = Register(MsrPlace(AmdMsr.VM_CR), "SVM control", VM_CR, (
     Row("svm.vm_cr.dpd",     VmCr.dpd,                "DPD: external debug disabled",                         "BI-014"),
     Row("svm.vm_cr.r_init",  VmCr.r_init,             "R_INIT: INIT becomes #SX",                             "BI-014"),
     Row("svm.vm_cr.dis_a20m", VmCr.dis_a20m,          "DIS_A20M: no A20 masking",                             "BI-014"),
@@ -57,12 +57,12 @@ LOCK = Register(MsrPlace(AmdMsr.VM_CR), "VM_CR", VM_CR, (
 ))
 
 STATE = (
-    Register(MsrPlace(AmdMsr.VM_HSAVE_PA), "VM_HSAVE_PA", HSAVE, (
+    Register(MsrPlace(AmdMsr.VM_HSAVE_PA), "host state-save area", HSAVE, (
         Row("svm.host_save", VmHsavePa.base,          "page frame of the host state-save area, 0 for none",   "CV-116"),)),
-    Register(MsrPlace(AmdMsr.TSC_RATIO), "TSC_RATIO", RATIO, (
+    Register(MsrPlace(AmdMsr.TSC_RATIO), "TSC ratio", RATIO, (
         Row("svm.tsc_ratio", bits(39, 0),             "TSC rate of guests, 32 bits of it fraction",           "CV-148"),)),
-    Register(MsrPlace(AmdMsr.HWCR), "HWCR", HARDWARE, (
-        Row("hwcr.smm_lock", Hwcr.smm_lock,           "SmmLock: SMM is locked",                               "SE-102"),)),
+    Register(MsrPlace(AmdMsr.HWCR), "hardware configuration", HARDWARE, (
+        Row("hwcr.smm_lock", Hwcr.smm_lock,           "SmmLock: SMM is locked",                               "SE-102"),), whole=False),
 )
 
 REGISTERS = (EXTENSION, EFER, LOCK, *STATE)

@@ -6,10 +6,10 @@ The capability MSRs are in vmx_capabilities.py and vmx_controls.py.
 from __future__ import annotations
 
 from virtproof.probes.fact import Fact, Seen, Source, Unknown
-from virtproof.probes.register import MsrPlace, Register, Row, facts
+from virtproof.probes.register import CpuidPlace, MsrPlace, Register, Row, facts
 from virtproof.probes.snapshot import Snapshot
 from virtproof.probes.source import derived, flag, logged
-from virtproof.probes.source_registers import cpuid, msr
+from virtproof.probes.source_registers import msr
 from virtproof.spec.cite import linux, sdm
 from virtproof.spec.x86.cpuid import Leaf1Ecx
 from virtproof.spec.x86.msr import FeatureControl, Msr
@@ -55,7 +55,13 @@ def linux_lists(token: str) -> Source:
 IN_OLD_FLAGS = frozenset({"ept", "vpid"})  # listed among the ordinary flags before Linux 5.6, and still
 
 # fmt: off
-LOCK = Register(MsrPlace(FEATURE_CONTROL), "IA32_FEATURE_CONTROL", ENABLING, (
+EXTENSION = Register(CpuidPlace(0x1, "ecx"), "feature information", CPUID, (
+    #   id                                   field                           term                               ref
+    Row("vmx.cpuid",                         Leaf1Ecx.vmx,                   "VMX: virtual machine extensions", "CV-001"),
+    Row("vmx.smx",                           Leaf1Ecx.smx,                   "SMX: safer mode extensions",      "CV-002"),
+), whole=False)
+
+LOCK = Register(MsrPlace(FEATURE_CONTROL), "feature control", ENABLING, (
     Row("vmx.feature_control.lock",          FeatureControl.lock,            "lock bit",                        "BI-003"),
     Row("vmx.feature_control.inside_smx",    FeatureControl.vmx_in_smx,      "enable VMX inside SMX operation", "BI-004"),
     Row("vmx.feature_control.outside_smx",   FeatureControl.vmx_outside_smx, "enable VMX outside SMX operation", "BI-005"),
@@ -66,11 +72,11 @@ LOCK = Register(MsrPlace(FEATURE_CONTROL), "IA32_FEATURE_CONTROL", ENABLING, (
     Row("vmx.feature_control.lmce",          FeatureControl.lmce,            "LMCE on",                         "BI-008"),
 ))
 
+REGISTERS = (EXTENSION, LOCK)
+
 FACTS = (
-    *facts((LOCK,)),
+    *facts(REGISTERS),
     #    id                                source                                                     meaning                                   cite      refs
-    Fact("vmx.cpuid",                      cpuid(0x1, "ecx", Leaf1Ecx.vmx),                           "CPUID has VMX",                          CPUID,    ("CV-001",)),
-    Fact("vmx.smx",                        cpuid(0x1, "ecx", Leaf1Ecx.smx),                           "CPUID has SMX (TXT)",                    CPUID,    ("CV-002",)),
     Fact("vmx.flag",                       flag("vmx"),                                               "Linux lists vmx",                        CPUINFO,  ("CV-003",)),
     Fact("vmx.firmware",                   derived("MSR 0x3a", firmware_setting),                     "VMX outside SMX, as firmware left it",   ENABLING, ("BI-003", "BI-005")),
     Fact("vmx.log_off",                    logged(r"VMX \(outside TXT\) disabled by BIOS|support for 'kvm_intel' disabled by bios|VMX not enabled \(by BIOS\)|kvm: disabled by bios",

@@ -16,6 +16,7 @@ from typing import Any
 
 from virtproof.probes.cpus import group, render
 from virtproof.probes.sources import under, unread, why
+from virtproof.spec.x86.cpuid_hypervisor import POSING
 
 Leaf = tuple[int, int, int, int]  # EAX, EBX, ECX, EDX
 ReadLeaf = Callable[[int, int], Leaf | None]  # (leaf, subleaf); None: this way cannot reach the leaf
@@ -80,6 +81,16 @@ def _leaves(read_leaf: ReadLeaf) -> Iterator[tuple[tuple[int, int], Leaf | None]
         for leaf in range(base, min(highest, base + MAX_LEAVES) + 1):
             for sub, value in _subleaves(read_leaf, leaf):
                 yield (leaf, sub), value
+        if base == HYPERVISOR and (second := read_leaf(POSING, 0)) and _names_a_hypervisor(second):
+            for leaf in range(POSING, second[0] + 1):
+                yield (leaf, 0), read_leaf(leaf, 0)
+
+
+def _names_a_hypervisor(first: Leaf) -> bool:
+    """Is it the first leaf of a range, and not what a leaf that does not exist returns?"""
+    return (
+        POSING < first[0] <= POSING + 0xFF and struct.pack("<3I", *first[1:]).rstrip(b"\0").isascii() and any(first[1:])
+    )
 
 
 def _subleaves(read_leaf: ReadLeaf, leaf: int) -> Iterator[tuple[int, Leaf]]:
@@ -95,11 +106,15 @@ def _subleaves(read_leaf: ReadLeaf, leaf: int) -> Iterator[tuple[int, Leaf]]:
                 more = bool(last[0] & 0x1F)
             case 0xB | 0x1F | 0x8000_0026:  # level type 0: no more levels
                 more = bool(last[2] & 0xFF00)
+            case 0x12:  # 0 and 1 describe SGX, each other one a section of its memory, until the type is 0
+                more = sub <= 2 or bool(last[0] & 0xF)
+            case 0x1B:  # type 0: no more targets of PCONFIG
+                more = bool(last[0] & 0xFFF)
             case 0x7 | 0x14 | 0x17 | 0x18 | 0x1D | 0x20 | 0x24:  # EAX: the highest subleaf
                 more = sub <= zero[0]
             case 0xD:  # a subleaf per state component that XCR0 or XSS may enable; 1 describes XSAVE itself
                 more = True
-            case 0xF | 0x10 | 0x12 | 0x23 | 0x8000_0020:
+            case 0xF | 0x10 | 0x23 | 0x8000_0020:
                 more = sub <= 5
             case _:
                 more = False

@@ -7,10 +7,10 @@ extensions, or whether another hypervisor holds them (EBUSY).  No vCPU is made a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from virtproof.kvm import Kvm, KvmError, KvmUnavailable, identify_backend
+from virtproof.kvm import CpuidEntry, Kvm, KvmError, KvmUnavailable, identify_backend
 from virtproof.probes.sources import unread, why
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import Cap
@@ -45,17 +45,18 @@ def _ask(kvm: Kvm) -> dict[str, object]:
 
     attempt("api_version", kvm.api_version)
     attempt("extensions", lambda: {cap.name: kvm.check_extension(cap) for cap in Cap})
-    attempt("supported_cpuid", lambda: _supported_cpuid(kvm))
+    attempt("supported_cpuid", lambda: _table(kvm.supported_cpuid()))
+    attempt("emulated_cpuid", lambda: _table(kvm.emulated_cpuid()))
     attempt("msrs", lambda: [f"{index:#x}" for index in kvm.msr_index_list()])
     attempt("feature_msrs", lambda: _feature_msrs(kvm))
     attempt("create_vm", lambda: _create_vm(kvm))
     return {**section, "unread": missing}
 
 
-def _supported_cpuid(kvm: Kvm) -> dict[str, str]:
+def _table(entries: Iterable[CpuidEntry]) -> dict[str, str]:
     return {
         f"{entry.function:08x}.{entry.index:02x}": f"{entry.eax:08x} {entry.ebx:08x} {entry.ecx:08x} {entry.edx:08x}"
-        for entry in kvm.supported_cpuid()
+        for entry in entries
     }
 
 

@@ -50,12 +50,13 @@ def read(cpus: Sequence[int], opener: OpenCpu, cpuid: Mapping[str, Mapping[str, 
     for cpu in cpus:
         found: dict[int, int] = {}
         register = partial(_register, leaves.get(cpu, {}))
+        without: dict[int, str] = {}
         try:
             with opener(cpu) as read_msr:
                 readable.append(cpu)
                 for index in WANTED:
                     if reason := absence(index, register, found.get):
-                        absent.setdefault(index, []).append((cpu, reason))
+                        without[index] = reason
                         continue
                     try:
                         found[index] = read_msr(index)
@@ -64,6 +65,9 @@ def read(cpus: Sequence[int], opener: OpenCpu, cpuid: Mapping[str, Mapping[str, 
                         missing.setdefault((f"{index:#x}", reason), []).append(cpu)
         except OSError as error:
             missing.setdefault(("*", f"/dev/cpu/N/msr: {why(error)}"), []).append(cpu)
+            without = {index: reason for index in WANTED if (reason := absence(index, register, found.get))}
+        for index, reason in without.items():
+            absent.setdefault(index, []).append((cpu, reason))
         for index, value in found.items():
             values.setdefault(index, []).append((cpu, f"{value:#x}"))
     return {

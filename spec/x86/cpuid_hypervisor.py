@@ -9,6 +9,7 @@ import struct
 from virtproof.spec.bits import Bits, bit
 
 LEAF = 0x4000_0000
+POSING = LEAF + 0x100  # where one that poses as another answers for itself
 
 # fmt: off
 SIGNATURES = {

@@ -1,8 +1,8 @@
 """Which processors have which model-specific registers: the "if" column of Intel SDM vol. 4, "Architectural MSRs"; vol.
 3D, appendix "VMX Capability Reporting Facility"; AMD APM vol. 2, "MSR Cross-Reference".
 
-All conditions of a register must hold.  One that is not listed here, or has no condition, may be there or not: only
-reading it tells.
+All conditions of a register must hold, and registers that a condition names come before.  One that is not listed here,
+or has no condition, may be there or not: only reading it tells.
 """
 
 from dataclasses import dataclass
@@ -89,7 +89,6 @@ PRESENCE: dict[int, tuple[Condition, ...]] = {
     Msr.IA32_FEATURE_CONTROL:            (NOT_AMD,),
     Msr.IA32_MKTME_KEYID_PARTITIONING:   (INTEL, TME),
     Msr.IA32_BIOS_SIGN_ID:               (),
-    Msr.IA32_SMM_MONITOR_CTL:            (INTEL, VMX, DUAL_MONITOR),
     Msr.IA32_CORE_CAPABILITIES:          (INTEL, CORE_CAPS),
     Msr.IA32_MTRRCAP:                    (MTRR,),
     Msr.IA32_ARCH_CAPABILITIES:          (ARCH_CAPS,),
@@ -119,6 +118,7 @@ PRESENCE: dict[int, tuple[Condition, ...]] = {
     VmxMsr.IA32_VMX_VMFUNC:              (VMX, SECONDARY, VM_FUNCTIONS),
     VmxMsr.IA32_VMX_PROCBASED_CTLS3:     (VMX, TERTIARY),
     VmxMsr.IA32_VMX_EXIT_CTLS2:          (VMX, EXIT_2),
+    Msr.IA32_SMM_MONITOR_CTL:            (INTEL, VMX, DUAL_MONITOR),
     Msr.IA32_TME_ACTIVATE:               (INTEL, TME),
     Msr.IA32_DEBUG_INTERFACE:            (INTEL, SDBG),
     Msr.IA32_EFER:                       (),

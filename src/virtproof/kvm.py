@@ -309,11 +309,18 @@ class Kvm:
 
     def supported_cpuid(self) -> tuple[CpuidEntry, ...]:
         """Return the CPUID table that KVM can give a guest on this host."""
+        return self._cpuid(Ioctl.GET_SUPPORTED_CPUID)
+
+    def emulated_cpuid(self) -> tuple[CpuidEntry, ...]:
+        """Return what KVM can emulate for a guest though the processor does not have it."""
+        return self._cpuid(Ioctl.GET_EMULATED_CPUID)
+
+    def _cpuid(self, number: Ioctl) -> tuple[CpuidEntry, ...]:
         count = 128
         while True:
             table = bytearray(_CPUID_HEADER.pack(count) + bytes(count * _CPUID_ENTRY.size))
             try:
-                ioctl(self.fd, Ioctl.GET_SUPPORTED_CPUID, table)
+                ioctl(self.fd, number, table)
             except KvmError as err:
                 if err.errno != errno.E2BIG or count >= MAX_CPUID_ENTRIES:
                     raise

@@ -83,6 +83,9 @@ class FakeKvm:
     def supported_cpuid(self) -> tuple[CpuidEntry, ...]:
         return tuple(CpuidEntry(leaf, sub, 0, *registers) for (leaf, sub), registers in self.leaves.items())
 
+    def emulated_cpuid(self) -> tuple[CpuidEntry, ...]:
+        return (CpuidEntry(0x1, 0, 0, 0, 0, 1 << 22, 0),)  # MOVBE
+
     def msr_index_list(self) -> tuple[int, ...]:
         return (0x10, 0x3A)
 

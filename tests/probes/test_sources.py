@@ -50,9 +50,25 @@ def test_leaves_stop_where_the_processor_says():
     assert (0x4000_0000, 0) not in leaves  # bare metal: an echo
 
 
+def test_a_hypervisor_that_poses_as_another_is_read_too():
+    virtual = {(0, 0): (1, 0, 0, 0), (1, 0): (0, 0, 1 << 31, 0), (0x4000_0000, 0): (0x4000_0001, 0x7263694D, 1, 1)}
+    kvm = (0x4000_0101, 0x4B4D564B, 0x564B4D56, 0x4D)
+    leaves = dict(cpuid._leaves(table_of({**virtual, (0x4000_0100, 0): kvm, (0x4000_0101, 0): (7, 0, 0, 0)})))
+    assert (leaves[0x4000_0100, 0], leaves[0x4000_0101, 0]) == (kvm, (7, 0, 0, 0))
+    for echo in ((0, 0, 0, 0), (0x16, 0x10, 0x10, 0), (0x4000_0101, 0, 0, 0), (0x4000_0101, 0xFFFF_FFFF, 0, 0)):
+        leaves = dict(cpuid._leaves(table_of({**virtual, (0x4000_0100, 0): echo})))
+        assert (0x4000_0100, 0) not in leaves, echo
+
+
+def test_every_section_of_enclave_memory_is_read():
+    sections = {(0x12, sub): (1, 0, 0x1000, 0) for sub in range(2, 10)}
+    leaves = dict(cpuid._leaves(table_of({(0, 0): (0x12, 0, 0, 0), (0x12, 0): (3, 0, 0, 0), **sections})))
+    assert [sub for leaf, sub in leaves if leaf == 0x12] == [0, *range(2, 10)]
+
+
 def test_a_hostile_processor_cannot_make_the_walk_endless():
     leaves = list(cpuid._leaves(lambda leaf, sub: (leaf & 0xC000_0000 | 0xFFFF, 0xFFFF_FFFF, 0xFFFF_FFFF, 0xFFFF_FFFF)))
-    assert len(leaves) <= 4 * cpuid.MAX_LEAVES * cpuid.MAX_SUBLEAVES
+    assert len(leaves) <= 4 * cpuid.MAX_LEAVES * cpuid.MAX_SUBLEAVES + 0x100
 
 
 def test_every_obstacle_is_named():

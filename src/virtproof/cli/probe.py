@@ -4,7 +4,7 @@ import json
 
 import click
 
-from virtproof.cli import inputs
+from virtproof.cli import capabilities, inputs
 from virtproof.cli.screen import say, table
 from virtproof.results import ClaimResult, FactAnswer
 
@@ -19,7 +19,9 @@ SCHEMA = "virtproof.probe/1"
     help="Answer from a snapshot (virtproof collect) and not from this host; - is standard input.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a program.")
-def command(snapshot: str | None, as_json: bool) -> None:
+@click.option("--vmx", "extension", flag_value="vmx", help="Show Intel VT-x instead: every capability, bit by bit.")
+@click.option("--svm", "extension", flag_value="svm", help="Show AMD-V and SEV instead: every capability, bit by bit.")
+def command(snapshot: str | None, as_json: bool, extension: str | None) -> None:
     """Show what the host claims: facts, and its features in four layers.
 
     A claim says of each layer (silicon, firmware, kernel, functional) whether the feature is there; where it is not,
@@ -29,21 +31,29 @@ def command(snapshot: str | None, as_json: bool) -> None:
     \b
     Examples:
       sudo virtproof probe
-      virtproof probe --json | jq '.claims["vt-x"]'
+      virtproof probe --json | jq .claims.vmx
       virtproof probe --snapshot host17.json
+      sudo virtproof probe --vmx
     """
     from virtproof.probes.ask import ask, fact_answers
     from virtproof.probes.claims.catalogue import claims
     from virtproof.probes.collect import collect
 
-    answers = ask(inputs.recorded(snapshot).snapshot if snapshot else collect())
+    if extension and as_json:
+        raise click.UsageError(f"--{extension} is a table for people; --json has the same as facts")
+    found = inputs.recorded(snapshot).snapshot if snapshot else collect()
+    if extension:
+        for line in capabilities.lines(found, extension):
+            say(line)
+        return
+    answers = ask(found)
     facts = fact_answers(answers)
-    found = claims(answers)
+    claimed = claims(answers)
     if as_json:
         document = {
             "schema": SCHEMA,
             "facts": {fact.id: answer(fact) for fact in facts},
-            "claims": {claim.name: layers(claim) for claim in found},
+            "claims": {claim.name: layers(claim) for claim in claimed},
         }
         click.echo(json.dumps(document, indent=1))
         return
@@ -51,7 +61,7 @@ def command(snapshot: str | None, as_json: bool) -> None:
         click.echo(line)
     say()
     header = ("claim", "silicon", "firmware", "kernel", "functional", "what stands in the way")
-    rows = ((c.title, c.silicon, c.firmware, c.kernel, c.functional, c.cause_text) for c in found)
+    rows = ((c.title, c.silicon, c.firmware, c.kernel, c.functional, c.cause_text) for c in claimed)
     for line in table(header, rows):
         click.echo(line)
 
