@@ -73,7 +73,7 @@ class CpuidTable:
         row = self._rows.get((0, 0))
         return row is not None and struct.pack("<3I", row.ebx, row.edx, row.ecx) in (b"AuthenticAMD", b"HygonGenuine")
 
-    def answer(self, leaf: int, subleaf: int, *, osxsave: bool) -> tuple[int, int, int, int]:
+    def answer(self, leaf: int, subleaf: int, *, osxsave: bool, apic: bool) -> tuple[int, int, int, int]:
         """EAX, EBX, ECX, EDX; a leaf beyond the last is answered as the last basic one."""
         highest = self._rows.get((leaf & 0x8000_0000, 0))
         if highest is None or leaf > highest.eax:
@@ -82,7 +82,8 @@ class CpuidTable:
         row = self._rows.get((leaf, subleaf if leaf in self._indexed else 0))
         if row is None:
             return 0, 0, 0, 0
-        ecx = row.ecx
+        ecx, edx = row.ecx, row.edx
         if leaf == 1:
             ecx = ecx & ~Leaf1Ecx.osxsave.mask | (Leaf1Ecx.osxsave.mask if osxsave else 0)
-        return row.eax, row.ebx, ecx, row.edx
+            edx = edx if apic else edx & ~Leaf1Edx.apic.mask
+        return row.eax, row.ebx, ecx, edx

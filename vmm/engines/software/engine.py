@@ -91,6 +91,9 @@ class SoftwareVm:
     def close(self) -> None:
         self._vcpu.close()
 
+    def leave_apics_to_monitor(self) -> None:
+        """Nothing: there are no others."""
+
     # ---- what only KVM has
 
     def enable_dirty_rings(self, entries: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from virtproof.spec.x86.control import Cr0, Efer
-from virtproof.spec.x86.msr import PAT_RESET, McgCap, Msr, MtrrCap, MtrrDefType
+from virtproof.spec.x86.msr import PAT_RESET, ApicBase, McgCap, Msr, MtrrCap, MtrrDefType
 from virtproof.spec.x86.paging import is_canonical
 from virtproof.vmm.engines.software.cpu import FS, GS, NATIVE_MSRS, Cpu
 from virtproof.vmm.engines.software.linear import PHYSICAL_BITS
@@ -99,6 +99,12 @@ class Msrs:
     def indices(self) -> tuple[int, ...]:
         """Those that the processor itself has, to save and restore."""
         return (Msr.IA32_TIME_STAMP_COUNTER, Msr.IA32_EFER, *TABLE)
+
+    @property
+    def apic_enabled(self) -> bool:
+        """May CPUID show the local APIC?  One that nobody models was never switched off."""
+        base = self.others.read_msr(Msr.IA32_APIC_BASE) if self.others is not None else None
+        return base is None or ApicBase(base).en
 
     def read(self, index: int) -> int | None:
         """Read as RDMSR; None: #GP."""

@@ -280,7 +280,8 @@ class SoftwareVcpu:
     def _on_cpuid(self, uc: Uc, data: object) -> int:
         state = self._cpu.state
         osxsave = bool(state.cr[4] & Cr4.osxsave.mask)
-        answer = self._cpuid.answer(state.regs[RAX] & 0xFFFF_FFFF, state.regs[RCX] & 0xFFFF_FFFF, osxsave=osxsave)
+        leaf, subleaf = state.regs[RAX] & 0xFFFF_FFFF, state.regs[RCX] & 0xFFFF_FFFF
+        answer = self._cpuid.answer(leaf, subleaf, osxsave=osxsave, apic=self._msrs.apic_enabled)
         for number, value in zip((RAX, RBX, RCX, RDX), answer, strict=True):
             state.regs[number] = value
         return 1
@@ -301,6 +302,9 @@ class SoftwareVcpu:
 
     def _write_tsc(self, value: int) -> None:
         self._tsc_offset = value - self._clock()
+
+    def tsc(self) -> int:
+        return self._read_tsc()
 
     def tsc_khz(self) -> int:
         return TSC_HZ // 1000
