@@ -32,10 +32,14 @@ class Feature:
 
 # fmt: off
 FEATURES = {f.name: f for f in (
+    Feature("Intel vendor", 0x0,       0, "ebx", lambda v: v == 0x756E_6547),
     Feature("vme",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).vme),
     Feature("pse",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pse),
     Feature("pae",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pae),
     Feature("pge",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pge),
+    Feature("mtrr",       0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).mtrr),
+    Feature("mca",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).mca),
+    Feature("vmx",        0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).vmx),
     Feature("x2apic",     0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).x2apic),
     Feature("tsc_deadline", 0x1,       0, "ecx", lambda v: cpuid.Leaf1Ecx(v).tsc_deadline),
     Feature("pcid",       0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).pcid),
@@ -48,6 +52,11 @@ FEATURES = {f.name: f for f in (
     Feature("fsgsbase",   0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).fsgsbase),
     Feature("umip",       0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).umip),
     Feature("pku",        0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).pku),
+    Feature("tsc_adjust", 0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).tsc_adjust),
+    Feature("rdpid",      0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).rdpid),
+    Feature("spec_ctrl",  0x7,         0, "edx", lambda v: cpuid.Leaf7Edx(v).ibrs_ibpb),
+    Feature("arch_capabilities", 0x7,  0, "edx", lambda v: cpuid.Leaf7Edx(v).arch_capabilities),
+    Feature("rdtscp",     0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).rdtscp),
     Feature("nx",         0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).nx),
     Feature("page1gb",    0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).page1gb),
     Feature("long mode",  0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).lm),

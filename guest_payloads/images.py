@@ -71,6 +71,7 @@ RECIPES: Mapping[str, Recipe] = {
     "pingpong":   in_c("pingpong.c"),
     "exits":      in_c("exits.c"),
     "cpuid":      in_c("cpuid.c"),
+    "msr":        in_c("msr.c"),
 }
 # fmt: on
 

@@ -115,9 +115,17 @@ def _deadline(engine: Engine) -> Iterable[Check]:
             yield Check(f"WRMSR with the bit {value >> 24}: {one.field}", one.expected, one.observed, one.ok)
 
 
-def script(id: str, title: str, run: Script, priority: int, *requires: str) -> HostScript:  # noqa: A002
+def script(id: str, title: str, run: Script, priority: int, *requires: str, refs: tuple[str, ...] = ()) -> HostScript:  # noqa: A002
     return HostScript(
-        id=id, title=title, area="cpuid", mode=LONG64, cite=CITE, script=run, priority=priority, requires=requires
+        id=id,
+        title=title,
+        area="cpuid",
+        mode=LONG64,
+        cite=CITE,
+        script=run,
+        priority=priority,
+        requires=requires,
+        refs=refs,
     )
 
 
@@ -128,6 +136,6 @@ CASES: tuple[Case, ...] = (
     script("cpuid.maxlin",            "Linear addresses have 57 bits with LA57, else 48",               _linear,    2),
     script("cpuid.leaf7_hidden",      "What the monitor hides reads 0, and cannot be switched on",      _hidden,    1),
     script("cpuid.nx_lm",             "NX agrees with EFER.NXE",                                        _nx,        1, "nx", "long mode"),
-    script("cpuid.tscdeadline",       "TSC deadline in leaf 1 agrees with its MSR",                     _deadline,  2, "tsc_deadline"),
+    script("cpuid.tscdeadline",       "TSC deadline in leaf 1 agrees with its MSR",                     _deadline,  2, "tsc_deadline", refs=("msr.gen.tscdl_hidden", "msr.rsvd.tsc_deadline")),
 )
 # fmt: on

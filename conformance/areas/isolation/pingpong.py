@@ -102,10 +102,10 @@ def _script(test: str, engine: Engine) -> Iterable[Check]:
         yield Check(f"rounds of guest {n} with a difference", "0", str(wrong), wrong == 0)
 
 
-def takes_turns(id: str, title: str, test: str, *cite: Cite) -> Case:  # noqa: A002
+def takes_turns(id: str, title: str, test: str, *cite: Cite, refs: tuple[str, ...] = ()) -> Case:  # noqa: A002
     return HostScript(
         id=id, title=title, area="isolation", mode=Mode.LONG64, cite=(*CITE, *cite), script=partial(_script, test),
-        seconds=60.0,
+        refs=refs, seconds=60.0,
     )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ CASES: tuple[Case, ...] = (
     takes_turns("iso.xmm_pingpong",  "XMM registers stay each guest's own",                    "vector_registers"),
     takes_turns("iso.dr_pingpong",   "Debug registers stay each guest's own",                  "debug_registers"),
     takes_turns("iso.fsgs_pingpong", "FS, GS and SWAPGS bases stay each guest's own",          "bases"),
-    takes_turns("iso.msr_pingpong",  "MSRs of system calls stay each guest's own",             "system_calls"),
+    takes_turns("iso.msr_pingpong",  "MSRs of system calls stay each guest's own",             "system_calls", refs=("msr.eff.star_ctxsw",)),
     takes_turns("iso.tlb_vpid",      "One address leads to each guest's own frame",            "translations"),
 )
 # fmt: on
