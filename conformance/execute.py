@@ -42,6 +42,8 @@ def execute(case: Case, engine: Engine) -> CaseResult:
                     verdict, reason, checks, evidence = _script(case, engine)
                 case _:
                     raise TypeError(f"no way to execute a {type(case).__name__}")
+    except Inapplicable as other:
+        verdict, reason = Verdict.SKIP, str(other)
     except Fault as fault:
         verdict, reason = Verdict.ERROR, str(fault)
     except Exception as bug:  # one broken case must not end the run
@@ -119,8 +121,6 @@ def _script(case: HostScript, engine: Engine) -> Judged:
         return _judge(list(case.script(engine)), ())
     except GuestStopped as stopped:
         return Verdict.CRASH, str(stopped), (), ()
-    except Inapplicable as other:
-        return Verdict.SKIP, str(other), (), ()
 
 
 def _judge(checks: Iterable[Check], evidence: tuple[str, ...]) -> Judged:

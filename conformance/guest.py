@@ -122,8 +122,12 @@ def run_program(
     """Run a program once.
 
     ``furnish`` adds to the machine before it runs.  ``calls`` maps a byte to what the host does when the program writes
-    it to ``HOST_PORT``, while that vCPU waits.
+    it to ``HOST_PORT``, while that vCPU waits.  Raises ``Inapplicable`` where the engine has not so many vCPUs.
     """
+    if case.vcpus > engine.max_vcpus:
+        raise Inapplicable(
+            f"the {engine.name} engine has machines of {engine.max_vcpus} vCPU, and this takes {case.vcpus}"
+        )
     image = images.load(case.image)
     clock = ManualClock()
     acts = {n: _perform(act, None, clock) for n, act in enumerate(case.acts)}

@@ -53,7 +53,7 @@ CASES: tuple[Case, ...] = (
     row("msr.eff.tsc_aux_rdtscp",    "RDTSCP reads TSC_AUX into RCX",                         LONG64, RDTSCP, completes(regs={"rcx": MARK}, **HIGH_ONLY), regs={"rcx": 0x5A5A_5A5A << 32}, sets=(msr(Msr.IA32_TSC_AUX, MARK),), requires=("rdtscp",)),
     row("msr.eff.rdpid",             "RDPID reads TSC_AUX",                                   LONG64, RDPID,  completes(regs={"rax": MARK}), regs={"rax": 0x5A5A_5A5A << 32}, sets=(msr(Msr.IA32_TSC_AUX, MARK),), requires=("rdpid",), priority=2),
     reset("msr.eff.pat_reset",       "PAT after reset",                                       LONG64, RDMSR,  completes(regs={"rax": 0x0007_0406, "rdx": 0x0007_0406}), regs={"rcx": Msr.IA32_PAT}),
-    reset("msr.eff.efer_reset",      "EFER after reset is 0",                                 REAL16, RDMSR,  completes(regs={"rax": 0, "rdx": 0}), regs={"rcx": Msr.IA32_EFER}),
+    reset("msr.eff.efer_reset.real16", "EFER after reset is 0",                               REAL16, RDMSR,  completes(regs={"rax": 0, "rdx": 0}), regs={"rcx": Msr.IA32_EFER}, refs=("msr.eff.efer_reset",)),
     of("msr.eff.apicbase_bsp",       "APIC_BASE names one bootstrap processor of four",       "bootstrap", (1, 0, 0, 0), 4, vcpus=4),
     of("msr.eff.kgs_exits",          "KERNEL_GS_BASE survives a port access and a halt",      "kernel_gs_base", (0x1234_5678_9ABC, 0x1234_5678_9ABC), 0x1234_5678_9ABC),
     row("msr.eff.spec_ctrl_exits",   "SPEC_CTRL survives a port access",                      LONG64, (Insn("e6 80", "out 0x80, al"), RDMSR), completes(regs={"rax": 1, "rdx": 0}), regs={"rcx": Msr.IA32_SPEC_CTRL}, sets=(msr(Msr.IA32_SPEC_CTRL, 1),), requires=("spec_ctrl",), priority=2),

@@ -129,6 +129,6 @@ CASES = (
     rule("msr.rsvd.mc0_status",    "MC0_STATUS takes zero only",            **refuses(MC0_STATUS, 1), requires=("mca", *INTEL), priority=2),
     rule("msr.rsvd.xss",           "XSS: bit 63 is reserved",               **refuses(Msr.IA32_XSS, 1 << 63), requires=("xsaves",), priority=2),
     rule("msr.rsvd.vmx_basic",     "VMX_BASIC cannot be written",           **refuses(VmxMsr.IA32_VMX_BASIC, 0), requires=("vmx",), priority=2),
-    rule("msr.rw.vmx_basic",       "VMX_BASIC can be read where VMX is offered", RDMSR, completes(keeps=False), regs={"rcx": VmxMsr.IA32_VMX_BASIC}, requires=("vmx",), priority=2),
+    rule("msr.rw.vmx_basic",       "VMX_BASIC can be read where VMX is offered; bit 31 is 0", (RDMSR, Insn("c1 e8 1f", "shr eax, 0x1f")), completes(regs={"rax": 0}, keeps=False), regs={"rcx": VmxMsr.IA32_VMX_BASIC}, requires=("vmx",), priority=2),
 )
 # fmt: on
