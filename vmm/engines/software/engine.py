@@ -108,9 +108,6 @@ class SoftwareVm:
     def create_pit(self) -> None:
         raise _no("create a timer in the engine", "use the monitor's own")
 
-    def leave_apics_to_monitor(self) -> None:
-        """Nothing: whose they are is what ``msrs`` and ``task_priority`` of the vCPU say."""
-
     def set_irq_line(self, gsi: int, level: bool) -> None:
         raise _no("raise a line of the engine", "use the monitor's controllers")
 
