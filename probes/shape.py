@@ -57,6 +57,21 @@ def optional(item: Shape) -> Shape:
     return check
 
 
+def one_of(*items: Shape) -> Shape:
+    """Any of several shapes."""
+
+    def check(value: object, place: str) -> None:
+        for item in items[:-1]:
+            try:
+                item(value, place)
+            except Fault:
+                continue
+            return
+        items[-1](value, place)
+
+    return check
+
+
 def parsed_by(parse: Callable[[str], object], limit: int) -> Shape:
     """Text that ``parse`` takes without a ``Fault``."""
     is_text = text(limit)

@@ -125,6 +125,10 @@ class Snapshot(dict[str, Any]):
         value: dict[str, Any] | None = self._section("network").get(part)
         return value
 
+    def redfish(self, part: str) -> Any:
+        """A part of what the Redfish service said, ``None`` where it said nothing."""
+        return self._section("redfish").get(part)
+
     def log(self) -> list[str]:
         """The kernel log lines that were kept."""
         value: list[str] = self._section("log").get("lines", [])
@@ -305,6 +309,10 @@ PCI_DEVICE = shape.record(
 )
 LINK = shape.record({}, {"kind": shape.text(16), "device": shape.text(64), "address": shape.text(64)})
 VFS = shape.record({name: shape.integer(0, 65535) for name in ("vfs", "trusted", "spoof_checked")})
+REDFISH_TEXT = shape.text(256)
+REDFISH_ATTRIBUTES = shape.mapping(
+    shape.text(64), shape.one_of(REDFISH_TEXT, shape.boolean, shape.integer(-(2**53), 2**53)), 256
+)
 DOCUMENT = shape.record(
     {
         "schema": shape.text(64),
@@ -388,6 +396,17 @@ DOCUMENT = shape.record(
                 "links": shape.mapping(SHORT, LINK, 1024),
                 "vfs": shape.mapping(SHORT, VFS, 1024),
                 "eswitch": shape.mapping(SHORT, shape.text(32), 1024),
+            },
+        ),
+        "redfish": shape.record(
+            {"unread": UNREAD},
+            {
+                "system": shape.mapping(shape.text(16, "manufacturer|model|bios_version"), REDFISH_TEXT, 3),
+                "bios": shape.record({"attributes": REDFISH_ATTRIBUTES, "registry": REDFISH_TEXT}),
+                "pending": REDFISH_ATTRIBUTES,
+                "secure_boot": shape.record(
+                    {}, {"enable": shape.boolean, "current": REDFISH_TEXT, "mode": REDFISH_TEXT}
+                ),
             },
         ),
         "log": shape.record(

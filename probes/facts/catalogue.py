@@ -14,6 +14,7 @@ from virtproof.probes.facts import (
     platform,
     processor,
     readiness,
+    redfish,
     sev,
     speculation,
     svm,
@@ -49,4 +50,5 @@ ALL_FACTS: tuple[Fact, ...] = (
     *firmware.FACTS,
     *readiness.FACTS,
     *vulnerabilities.FACTS,
+    *redfish.FACTS,
 )

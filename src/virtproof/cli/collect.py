@@ -2,9 +2,11 @@
 
 import sys
 from pathlib import Path
+from typing import Unpack
 
 import click
 
+from virtproof.cli import out_of_band
 from virtproof.cli.screen import say
 
 
@@ -27,7 +29,10 @@ from virtproof.cli.screen import say
     is_flag=True,
     help="Ask netlink too: virtual functions as their drivers see them, modes of switches (half a second).",
 )
-def command(output: Path | None, dry_run: bool, keep_identity: bool, netlink: bool) -> None:
+@out_of_band.options
+def command(
+    output: Path | None, dry_run: bool, keep_identity: bool, netlink: bool, **redfish: Unpack[out_of_band.Options]
+) -> None:
     """Write a snapshot of this host: everything its sources say, without any judgement.
 
     Changes nothing on the host and runs no guest.  A snapshot can be judged on another machine, or years later,
@@ -38,6 +43,7 @@ def command(output: Path | None, dry_run: bool, keep_identity: bool, netlink: bo
       sudo virtproof collect -o host.json
       ssh host17 sudo virtproof collect | virtproof judge -
       virtproof collect --dry-run
+      sudo virtproof collect -o host.json --redfish https://bmc17 --user reader --ca-file our-ca.pem
     """
     if dry_run:
         from virtproof.probes.plan import readings
@@ -46,6 +52,8 @@ def command(output: Path | None, dry_run: bool, keep_identity: bool, netlink: bo
             say(f"{reading.section}: {reading.note}".rstrip(": "))
             for path in reading.paths:
                 say(f"  {path}")
+        if redfish["redfish"]:
+            say("redfish: the service root, the system, Bios, its settings, SecureBoot; at most eight GETs")
         return
     from virtproof.probes.collect import collect
     from virtproof.probes.snapshot import dumps
@@ -55,7 +63,11 @@ def command(output: Path | None, dry_run: bool, keep_identity: bool, netlink: bo
         from virtproof.probes.sources.netlink import eswitch, vfs
 
         asked = (vfs, eswitch)
-    text = dumps(collect(netlink=asked, identity=keep_identity))
+    service = out_of_band.service(**redfish)
+    snapshot = collect(netlink=asked, identity=keep_identity)
+    if service:
+        snapshot["redfish"] = out_of_band.read(service)
+    text = dumps(snapshot)
     if output is None:
         sys.stdout.write(text)
         return
