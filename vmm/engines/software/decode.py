@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from virtproof.vmm.engines.software.cpu import CS, DS, ES, FS, GS, RBP, RSP, SS, Cpu
 
-OPERAND_SIZE, ADDRESS_SIZE, REPNE, REP = 0x66, 0x67, 0xF2, 0xF3
+OPERAND_SIZE, ADDRESS_SIZE, LOCK, REPNE, REP = 0x66, 0x67, 0xF0, 0xF2, 0xF3
 _SEGMENTS = {0x26: ES, 0x2E: CS, 0x36: SS, 0x3E: DS, 0x64: FS, 0x65: GS}
-PREFIXES = frozenset((OPERAND_SIZE, ADDRESS_SIZE, REPNE, REP, 0xF0, *_SEGMENTS))
+PREFIXES = frozenset((OPERAND_SIZE, ADDRESS_SIZE, LOCK, REPNE, REP, *_SEGMENTS))
 
 
 class Instruction(NamedTuple):
@@ -50,8 +51,15 @@ def decode(code: bytes, bits: int) -> Instruction | None:
     return Instruction(code, frozenset(prefixes), segment, rex, opcode, at)
 
 
-def operand_address(cpu: Cpu, insn: Instruction) -> int | None:
-    """The linear address of the memory operand; None where ModRM names a register."""
+class Operand(NamedTuple):
+    """An operand in memory: the segment register and the linear address."""
+
+    segment: int
+    address: int
+
+
+def operand(cpu: Cpu, insn: Instruction) -> Operand | None:
+    """Return the memory operand that ModRM names; None where it names a register."""
     modrm, bits = insn.modrm, cpu.code_bits
     mod, rm = modrm >> 6, modrm & 7
     if mod == 3:
@@ -63,7 +71,27 @@ def operand_address(cpu: Cpu, insn: Instruction) -> int | None:
         offset, segment = _address16(cpu, insn, mod, rm)
     else:
         offset, segment = _address32(cpu, insn, mod, rm)
-    return cpu.linear(insn.segment if insn.segment is not None else segment, offset & (1 << size) - 1)
+    if insn.segment is not None and (bits != 64 or insn.segment in (FS, GS)):
+        segment = insn.segment
+    return Operand(segment, cpu.linear(segment, offset & (1 << size) - 1))
+
+
+# Opcodes that LOCK may come before when they write memory, with the values of ModRM.reg.
+_ANY = range(8)
+_LOCKABLE: dict[int, Container[int]] = {
+    **{first + n: _ANY for first in (0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30) for n in (0, 1)},
+    **dict.fromkeys((0x80, 0x81, 0x82, 0x83), range(7)),
+    **dict.fromkeys((0x86, 0x87, 0x0FAB, 0x0FB3, 0x0FBB, 0x0FB0, 0x0FB1, 0x0FC0, 0x0FC1), _ANY),
+    **dict.fromkeys((0xF6, 0xF7), (2, 3)),
+    **dict.fromkeys((0xFE, 0xFF), (0, 1)),
+    0x0FBA: (5, 6, 7),
+    0x0FC7: (1,),
+}
+
+
+def may_lock(insn: Instruction) -> bool:
+    """May LOCK come before it?  Intel SDM vol. 2, "LOCK"."""
+    return insn.modrm >> 6 != 3 and (insn.modrm >> 3 & 7) in _LOCKABLE.get(insn.opcode, ())
 
 
 def _signed(code: bytes, at: int, size: int) -> int:

@@ -155,3 +155,8 @@ def add_hook(uc: Any, kind: int, function: int, data: int = 0, begin: int = 1, e
     if status:
         raise UcError(status)
     return handle.value
+
+
+def delete_hook(uc: Any, handle: int) -> None:
+    """Delete a hook that ``add_hook`` made."""
+    library().uc_hook_del(uc._uch, ctypes.c_size_t(handle))

@@ -12,21 +12,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from virtproof.spec.x86.control import Cr0, Cr4, Efer
+from virtproof.spec.x86.control import Cr0, Cr4, Efer, Xcr0
 from virtproof.spec.x86.debug import DR6_RESET, DR7_RESET, Dr6, Dr7
 from virtproof.spec.x86.descriptor import Tss32
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.paging import PaePdpte
+from virtproof.vmm.engines.software import aligned
 from virtproof.vmm.engines.software.cpu import CS, CS32, RAX, RCX, RDX, Cpu
-from virtproof.vmm.engines.software.decode import OPERAND_SIZE, Instruction
+from virtproof.vmm.engines.software.decode import LOCK, OPERAND_SIZE, Instruction, may_lock, operand
 from virtproof.vmm.engines.software.linear import PHYSICAL_BITS, LinearMemory, Physical, Raised
 from virtproof.vmm.engines.software.msrs import Msrs
 
 MOV_FROM_DR, MOV_TO_CR = 0x0F21, 0x0F22
-IRET = 0xCF
+IRET, INS, XSETBV = 0xCF, (0x6C, 0x6D), 0xD1  # XSETBV: the ModRM byte after 0F 01
+XCR0 = Xcr0.x87.mask | Xcr0.sse.mask  # what it may hold
 
-SITES = re.compile(rb"\x0f[\x20-\x23\x30\x32\x33]|\xcf")
-SITES_OUTER = re.compile(rb"\x0f[\x20-\x23\x30\x32\x33]|\xcf|[\x6c-\x6f\xe4-\xe7\xec-\xef]")  # above ring 0: port I/O
+_SITES = rb"\x0f[\x00\x20-\x23\x30\x32\x33]|\x0f\x01\xd1|\xcf|\xf0|[\x6c\x6d]|" + aligned.SITES
+SITES = re.compile(_SITES)
+SITES_OUTER = re.compile(_SITES + rb"|[\x6c-\x6f\xe4-\xe7\xec-\xef]")  # above ring 0: port I/O
 
 _IMMEDIATE_PORT = range(0xE4, 0xE8)
 _PORTS = frozenset((*range(0x6C, 0x70), *_IMMEDIATE_PORT, *range(0xEC, 0xF0)))
@@ -64,6 +67,8 @@ class Privileged:
         What is done ends with RIP behind the instruction, or raises Raised.
         """
         cpu = self._cpu
+        if LOCK in insn.prefixes and not may_lock(insn):
+            return partial(_refuse, Vector.UD)
         number = insn.modrm >> 3 & 7 | (insn.rex & 4) << 1
         match insn.opcode:
             case 0x0F32 if cpu.cpl == 0:
@@ -71,15 +76,21 @@ class Privileged:
             case 0x0F30 if cpu.cpl == 0:
                 return partial(self._wrmsr, insn)
             case 0x0F33 if cpu.cpl == 0 or cpu.state.cr[4] & Cr4.pce.mask:
-                return _refuse  # no counter is there
+                return partial(_refuse, Vector.GP)  # no counter is there
             case 0x0F20 | 0x0F22 if cpu.cpl == 0 and number == 8:
                 return partial(self._cr8, insn)
             case 0x0F22 if cpu.cpl == 0 and self._control_refused(number, self._register(insn)):
-                return _refuse
+                return partial(_refuse, Vector.GP)
             case 0x0F21 | 0x0F23 if cpu.cpl == 0 and number < 8:
                 return partial(self._debug_register, insn, number)
             case opcode if opcode in _PORTS and not self._port_allowed(insn):
-                return _refuse
+                return partial(_refuse, Vector.GP)
+            case 0x0F00 if number == 3 and cpu.protected and cpu.cpl == 0 and self._selector(insn) & ~3 == 0:
+                return partial(_refuse, Vector.GP)  # LTR
+            case 0x0F01 if insn.modrm == XSETBV and cpu.cpl == 0 and self._xcr0_refused():
+                return partial(_refuse, Vector.GP)
+            case _ if aligned.misaligned(cpu, insn):
+                return partial(_refuse, Vector.GP)
         return None
 
     # ---- MSRs
@@ -117,6 +128,17 @@ class Privileged:
         else:
             cpu.state.regs[insn.modrm & 7 | (insn.rex & 1) << 3] = holder.cr8
         cpu.complete(insn.length + 1)
+
+    def _selector(self, insn: Instruction) -> int:
+        found = operand(self._cpu, insn)
+        return self._memory.read(found.address, 2) if found is not None else self._register(insn) & 0xFFFF
+
+    def _xcr0_refused(self) -> bool:
+        """Does XSETBV raise #GP?  Without OSXSAVE it raises #UD."""
+        state = self._cpu.state
+        value = (state.regs[RDX] & 0xFFFF_FFFF) << 32 | state.regs[RAX] & 0xFFFF_FFFF
+        wrong = state.regs[RCX] & 0xFFFF_FFFF or value & ~XCR0 or not value & Xcr0.x87.mask
+        return bool(state.cr[4] & Cr4.osxsave.mask and wrong)
 
     def _control_refused(self, number: int, value: int) -> bool:
         """Does MOV to CR0, CR3 or CR4 raise #GP?"""
@@ -201,5 +223,5 @@ class Privileged:
         return not self._memory.read(tss.base + at, 2) >> (port & 7) & ((1 << size) - 1)
 
 
-def _refuse() -> None:
-    raise Raised(Vector.GP)
+def _refuse(vector: Vector) -> None:
+    raise Raised(vector)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from virtproof.spec.fault import Fault
 from virtproof.vmm.engine import Accesses, Memory
-from virtproof.vmm.engines.software.native import Crossing, Gate, WriteLog, add_hook
+from virtproof.vmm.engines.software.native import Crossing, Gate, WriteLog, add_hook, delete_hook
 
 if TYPE_CHECKING:
     from unicorn import Uc
@@ -48,7 +48,7 @@ class Log:
         return found
 
     def close(self) -> None:
-        self._uc.hook_del(self._hook)
+        delete_hook(self._uc, self._hook)
 
 
 class Slot(NamedTuple):
@@ -72,12 +72,12 @@ class Slots:
     instruction.
     """
 
-    def __init__(self, uc: Uc, gate: Gate, retry: Callable[[], None], after_access: Callable[[], None]) -> None:
-        """``retry`` has the instruction at hand abandoned and run again; ``after_access`` follows each of the bus."""
+    def __init__(self, uc: Uc, gate: Gate, retry: Callable[[], None]) -> None:
+        """``retry`` has the instruction at hand abandoned and run again."""
         import unicorn  # noqa: PLC0415
 
         self._uc, self._gate = uc, gate
-        self._retry, self._after_access = retry, after_access
+        self._retry = retry
         self.bus: Accesses | None = None
         self.running = False
         self._slots: dict[int, Slot] = {}
@@ -85,7 +85,10 @@ class Slots:
         self._holes: set[int] = set()
         self._waiting: list[Callable[[], None]] = []
         self._at = self._value = self._due = 0  # the device read at hand: address, answer, bytes Unicorn still asks for
+        self._read = (0, 0)  # the last read of a device or port: address of the instruction, bytes
         self._repeats = 0  # bytes of a write that Unicorn brings once more, one by one
+        self._part: tuple[int, int] | None = None  # of a write to do with the first of them: bytes, value
+        self.dummy = False  # the next write is the one with which Unicorn tries INS's destination
         self._crossing: Crossing | None = None  # from the first access on that crosses into another page
         self._abandoned = False
         uc.hook_add(unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED, self._touched)
@@ -145,8 +148,9 @@ class Slots:
         for page in [page for page in self._holes if gpa <= page < gpa + memory.size]:
             self._uc.mem_unmap(page, PAGE)
             self._holes.discard(page)
-        rights = UC_PROT_READ | UC_PROT_EXEC if read_only else UC_PROT_ALL
-        self._uc.mem_map_ptr(gpa, memory.size, rights, memory.address)
+        self._uc.mem_map_ptr(gpa, memory.size, UC_PROT_ALL, memory.address)
+        if read_only:
+            self._uc.mem_protect(gpa, memory.size, UC_PROT_READ | UC_PROT_EXEC)
         view = memoryview((ctypes.c_ubyte * memory.size).from_address(memory.address)).cast("B")
         log = Log(self._uc, self._gate, gpa, memory.size) if log_dirty else None
         self._keep(number, Slot(gpa, memory, view, read_only, log))
@@ -202,6 +206,11 @@ class Slots:
         """The processor is about to run."""
         self.running, self._abandoned = True, False
         self._due = self._repeats = 0
+        self._part, self.dummy = None, False
+
+    def port_read(self, size: int) -> None:
+        """The instruction at hand has read a port."""
+        self._read, self.dummy = (self._gate.words.address, size), False
 
     def note_crossings(self) -> None:
         """From now on know of each access whether it crosses into the next page; it makes memory slower."""
@@ -230,6 +239,7 @@ class Slots:
 
     def _reads(self, uc: Uc, access: int, address: int, size: int, value: int, data: object) -> bool:
         """A device is read.  All of it is fetched now: Unicorn asks for 4 bytes at a time, or for too much."""
+        self._read = self._gate.words.address, size
         here = min(size, PAGE - address % PAGE)
         if here < size and self._crossing is None:
             self._abandon()
@@ -241,7 +251,6 @@ class Slots:
         assert self.bus is not None
         self._at, self._due = address, due
         self._value = self.bus.mmio_read(address, size)
-        self._after_access()
 
     def _piece(self, uc: Uc, offset: int, size: int, page: int) -> int:
         """Unicorn asks for a part of the read at hand, or for the part of one that lies in another page."""
@@ -258,29 +267,39 @@ class Slots:
 
     def _writes(self, uc: Uc, access: int, address: int, size: int, value: int, data: object) -> bool:
         """A device or a read-only slot is written.  Unicorn then brings what is not aligned once more, as bytes."""
-        assert self.bus is not None
-        here = min(size, PAGE - address % PAGE)
+        here, value = min(size, PAGE - address % PAGE), value & (1 << 8 * size) - 1
         if self._abandoned:
             return True
         if self._repeats and size == 1:
+            if self._part is not None:
+                self._store(address, *self._part)
+                self._part = None
             self._repeats -= 1
-            return True
-        value &= (1 << 8 * size) - 1
-        if here < size or (size == 1 and address % PAGE == 0):
+        elif here < size:  # nothing is done before Unicorn has seen that the other page may be written
             if self._crossing is None:
                 self._abandon()
-                return True
-            if size == 1 and self._crossing.rest:  # the part of a write that lies in this page
-                here, value = (
-                    self._crossing.rest,
-                    self._crossing.value >> 8 * (self._crossing.size - self._crossing.rest),
-                )
-                self._crossing.rest = 0
-                self._repeats = here - 1
-            elif here < size:
-                self._repeats = here
-        elif address % size:
-            self._repeats = size
-        self.bus.mmio_write(address, here, value & (1 << 8 * here) - 1)
-        self._after_access()
+            self._repeats, self._part = here, (here, value)
+        elif self.dummy:
+            self.dummy, self._repeats = False, size if address % size else 0
+        elif size == 1 and address % PAGE == 0 and self._may_be_rest():
+            if self._crossing is None:
+                self._abandon()
+            else:
+                rest, self._crossing.rest = self._crossing.rest, 0
+                self._store(address, rest, self._crossing.value >> 8 * (self._crossing.size - rest))
+                self._repeats = rest - 1
+        else:
+            self._repeats = size if address % size else 0
+            self._store(address, size, value)
         return True
+
+    def _may_be_rest(self) -> bool:
+        """May the byte at the start of a page be of a write that began in the page before?"""
+        if self._crossing is not None:
+            return bool(self._crossing.rest)
+        instruction, size = self._read
+        return instruction != self._gate.words.address or size > 1
+
+    def _store(self, address: int, size: int, value: int) -> None:
+        assert self.bus is not None
+        self.bus.mmio_write(address, size, value & (1 << 8 * size) - 1)

@@ -16,27 +16,35 @@ from typing import TYPE_CHECKING, Any
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.kvm.exits import InternalError, MpStateValue
 from virtproof.spec.x86.control import Cr4
+from virtproof.spec.x86.debug import DR6_RESET, Dr6
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.flags import Rflags
 from virtproof.spec.x86.fxsave import Fxsave
 from virtproof.vmm import exits
-from virtproof.vmm.debug import HardwareBreakpoint
+from virtproof.vmm.debug import HardwareBreakpoint, control
 from virtproof.vmm.engine import Accesses, Acknowledges, Translation
 from virtproof.vmm.engines.software import fast_calls
+from virtproof.vmm.engines.software.breakpoints import Breakpoints
+from virtproof.vmm.engines.software.corrections import corrected
 from virtproof.vmm.engines.software.cpu import CS, INHIBIT, RAX, RBX, RCX, RDX, Cpu
 from virtproof.vmm.engines.software.cpuid import TSC_HZ, CpuidTable
-from virtproof.vmm.engines.software.decode import PREFIXES, decode
+from virtproof.vmm.engines.software.decode import Instruction
 from virtproof.vmm.engines.software.delivery import Delivery, Event, Source, TripleFault
 from virtproof.vmm.engines.software.linear import LinearMemory, Raised
 from virtproof.vmm.engines.software.msrs import AnswersMsrs, Msrs
 from virtproof.vmm.engines.software.native import Gate, add_hook
-from virtproof.vmm.engines.software.privileged import IRET, SITES, SITES_OUTER, HasTaskPriority, Privileged
+from virtproof.vmm.engines.software.privileged import INS, IRET, SITES, SITES_OUTER, HasTaskPriority, Privileged
+from virtproof.vmm.engines.software.sites import LONGEST, Sites
 from virtproof.vmm.engines.software.slots import Slots
 from virtproof.vmm.registers import Registers, SpecialRegisters
 
 if TYPE_CHECKING:
     from unicorn import Uc
 
+_Todo = Callable[[], exits.Exit | None]
+
+_RF = Rflags.rf.mask
+_CONDITIONS = 0xF | Dr6.bs.mask | Dr6.bd.mask
 _IF = Rflags.if_.mask
 _ICEBP = b"\xf1"
 
@@ -48,19 +56,22 @@ class SoftwareVcpu:
         self._uc = uc
         self._cpu = Cpu(uc)
         self._gate = Gate(self._cpu.state, self._watched)
-        self.slots = Slots(uc, self._gate, self._retry, self._stop_soon)
+        self.slots = Slots(uc, self._gate, self._retry)
         self._memory = LinearMemory(self._cpu, self.slots)
         self._delivery = Delivery(self._cpu, self._memory)
         self._tsc_offset = -self._clock()
         self._msrs = Msrs(self._cpu, self._read_tsc, self._write_tsc)
+        self._sites = Sites(uc, self._cpu, self._memory, self._gate)
+        self._breakpoints = Breakpoints(uc, self._cpu, self._memory, self._gate, self._stop_soon)
         self._privileged = Privileged(self._cpu, self._memory, self.slots, self._msrs)
+        self._privileged.debug_registers_changed = self._breakpoints.changed
         self._cpuid = CpuidTable()
         self._bus: Accesses | None = None
-        self._todo: Callable[[], None] | None = None  # what a hook wants done when Unicorn has stopped
+        self._todo: _Todo | None = None  # what a hook wants done when Unicorn has stopped
         self._failed: BaseException | None = None
         self._kicked = self._nmi_pending = self._nmi_blocked = False
+        self._stepping = self._masked = self._catches_bp = False  # what ``debug`` was asked for
         self._scanned = False
-        self._sites: set[int] = set()
         self._counts: Counter[str] = Counter()
         self.controller: Acknowledges | None = None
         self.on_eoi: Callable[[int], None] | None = None
@@ -110,24 +121,31 @@ class SoftwareVcpu:
         words = self._gate.words
         if self._take_event():
             return None
-        words.kick = words.stopped = 0
+        words.kick, words.stopped = 2 if self._stepping else 0, 0
         if self._kicked:  # by another thread, since ``run`` looked: its word is lost
             return None
-        words.interrupt = self.controller is not None and self.controller.pending
-        words.nmi = self._nmi_pending and not self._nmi_blocked
+        masked = self._stepping and self._masked
+        words.interrupt = not masked and self.controller is not None and self.controller.pending
+        words.nmi = not masked and self._nmi_pending and not self._nmi_blocked
         self._todo = None
         failure = self._enter()
         if failure is not None:
             return failure
-        if self._todo is None:
-            return None if words.stopped else self._halt()
+        if self._todo is None and not words.stopped:
+            return self._halt()
         try:
-            self._todo()
+            stopped = self._todo() if self._todo is not None else None
+            if stopped is None:
+                stopped = self._hits()
         except Raised as fault:
             if fault.cr2 is not None:
                 self._cpu.state.cr[2] = fault.cr2
+            self._breakpoints.take()
             self._delivery.deliver(Event(fault.vector, Source.EXCEPTION, fault.error_code))
-        return None
+            stopped = None
+        if stopped is None and self._stepping and not self._kicked and self._todo != self.slots.note_crossings:
+            return self._debug_exit(Dr6.bs.mask)
+        return stopped
 
     def _enter(self) -> exits.Exit | None:
         from unicorn import UcError  # noqa: PLC0415
@@ -146,6 +164,9 @@ class SoftwareVcpu:
                 return exits.InternalError(InternalError.EMULATION, (err.errno,), insn, state.rip, self._cpu.code_bits)
         finally:
             self.slots.left()
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            raise failed
         return None
 
     def _halt(self) -> exits.Exit | None:
@@ -156,7 +177,7 @@ class SoftwareVcpu:
     def _take_event(self) -> bool:
         """Deliver the NMI or interrupt that waits, if the processor would take it now."""
         state = self._cpu.state
-        if state.hflags & INHIBIT:
+        if state.hflags & INHIBIT or (self._stepping and self._masked):
             return False
         if self._nmi_pending and not self._nmi_blocked:
             self._nmi_pending, self._nmi_blocked = False, True
@@ -181,7 +202,7 @@ class SoftwareVcpu:
 
     # ---- what hooks note
 
-    def _note(self, todo: Callable[[], None]) -> None:
+    def _note(self, todo: _Todo) -> None:
         if self._todo is None:
             self._todo = todo
         self._uc.emu_stop()
@@ -194,13 +215,39 @@ class SoftwareVcpu:
         vector, code, software = vector & 0xFF, events.error_code & 0xFFFF_FFFF, bool(events.is_software)
         self._note(partial(self._exception, vector, code, software))
 
-    def _exception(self, vector: int, code: int, software: bool) -> None:
+    def _exception(self, vector: int, code: int, software: bool) -> exits.Exit | None:
         self._counts["exception"] += 1
+        address = self._gate.words.address
         if software:
-            begin = self._offset_of(self._gate.words.address)
+            begin = self._offset_of(address)
+            if vector == Vector.BP and self._catches_bp:
+                self._cpu.state.rip = begin
+                return exits.Debug(vector, address, DR6_RESET, self._breakpoints.control)
             self._delivery.deliver(Event(vector, Source.SOFTWARE), fault_rip=begin)
+        elif vector == Vector.DB:  # a single step: Unicorn knows of no breakpoints
+            return self._trap(Dr6.bs.mask | self._breakpoints.take())
         else:
-            self._delivery.deliver(Event(vector, Source.EXCEPTION, code, trap=vector == Vector.DB))
+            if vector == Vector.GP and self._cpu.code64:
+                vector = corrected(self._cpu, vector, code, address, self._sites.instruction(address, LONGEST))
+            raise Raised(Vector(vector), code)
+        return None
+
+    def _trap(self, conditions: int) -> exits.Exit | None:
+        """A debug exception after an instruction."""
+        dr = self._cpu.events.dr
+        dr[6] = dr[6] & ~_CONDITIONS | conditions
+        self._delivery.deliver(Event(Vector.DB, Source.EXCEPTION, trap=True))
+        return None
+
+    def _hits(self) -> exits.Exit | None:
+        """Breakpoints on data and ports that the last instruction hit."""
+        hits = self._breakpoints.take()
+        if not hits:
+            return None
+        return self._debug_exit(hits) if self._breakpoints.of_monitor else self._trap(hits)
+
+    def _debug_exit(self, conditions: int) -> exits.Exit:
+        return exits.Debug(Vector.DB, self._cpu.pc, DR6_RESET | conditions, self._breakpoints.control)
 
     def _offset_of(self, address: int) -> int:
         """The instruction pointer of a linear address of the code segment."""
@@ -212,11 +259,11 @@ class SoftwareVcpu:
         return True
 
     def _invalid(self) -> None:
-        if self._memory.peek(self._cpu.pc, 1) == _ICEBP:  # which Unicorn does not know
-            self._cpu.complete(1)
-            self._delivery.deliver(Event(Vector.DB, Source.EXTERNAL))
-        else:
+        if self._memory.peek(self._cpu.pc, 1) != _ICEBP:
             raise Raised(Vector.UD)
+        begin = self._cpu.state.rip  # Unicorn does not know INT1
+        self._cpu.complete(1)
+        self._delivery.deliver(Event(Vector.DB, Source.EXTERNAL), fault_rip=begin)
 
     def _on_syscall(self, uc: Uc, data: object) -> None:
         self._note(partial(fast_calls.syscall, self._cpu, amd=self._cpuid.amd))
@@ -231,50 +278,60 @@ class SoftwareVcpu:
         self._scan(new.pc, new.size)
 
     def _scan(self, address: int, size: int) -> None:
-        """Watch what may be an instruction of ``privileged`` in a new block at a linear address."""
-        code = self._memory.peek(address, size)
-        sites = SITES_OUTER if self._cpu.protected and self._cpu.cpl else SITES
-        for match in sites.finditer(code):
-            at = match.start()
-            self._watch(address + at)
-            while at and (code[at - 1] in PREFIXES or code[at - 1] & 0xF0 == 0x40):
-                at -= 1
-                self._watch(address + at)
-
-    def _watch(self, address: int) -> None:
-        self._sites.add(address)
-        self._gate.watch(address)
+        outer = self._cpu.protected and self._cpu.cpl
+        self._sites.scan(address, size, SITES_OUTER if outer else SITES)
 
     def _watched(self, address: int, size: int) -> None:
-        """Before an instruction that is watched, inside Unicorn."""
+        """Before an instruction that may have to be seen, inside Unicorn."""
         try:
-            if address not in self._sites or self._todo is not None:
+            if self._todo is not None:
                 return
-            insn = decode(self._memory.peek(address, 15), self._cpu.code_bits)
-            if insn is None:
-                return
-            if insn.opcode == IRET:
-                if self._nmi_blocked:
-                    self._nmi_blocked = False
-                    self._gate.words.nmi = self._nmi_pending
-                return
-            todo = self._privileged.instead(insn)
-            if todo is not None:
-                self._note(todo)
+            if not self._cpu.state.rflags & _RF:
+                hits = self._breakpoints.at_instruction(address)
+                if hits:
+                    self._note(partial(self._instruction_breakpoint, hits))
+            if address in self._sites and self._todo is None:
+                self._see(self._sites.instruction(address, size))
         except BaseException as err:  # ctypes would only print it
             self._failed = err
             self._uc.emu_stop()
+
+    def _see(self, insn: Instruction | None) -> None:
+        if insn is None:
+            return
+        if insn.opcode in INS:
+            self.slots.dummy = True
+        if insn.opcode == IRET:
+            if self._nmi_blocked:
+                self._nmi_blocked = False
+                self._gate.words.nmi = self._nmi_pending
+            return
+        todo = self._privileged.instead(insn)
+        if todo is not None:
+            self._note(partial(self._instead, todo))
+
+    def _instead(self, todo: Callable[[], None]) -> exits.Exit | None:
+        """Carry an instruction out; RFLAGS.TF steps over it as over any other."""
+        stepped = self._cpu.state.rflags & Rflags.tf.mask
+        todo()
+        return self._trap(Dr6.bs.mask) if stepped else None
+
+    def _instruction_breakpoint(self, hits: int) -> exits.Exit | None:
+        return self._debug_exit(hits) if self._breakpoints.of_monitor else self._trap(hits)
 
     # ---- instructions that Unicorn asks about
 
     def _in(self, uc: Uc, port: int, size: int, data: object) -> int:
         assert self._bus is not None
         self._counts["in"] += 1
+        self.slots.port_read(size)
+        self._breakpoints.at_port(port, size)
         return self._bus.pio_in(port, size)
 
     def _out(self, uc: Uc, port: int, size: int, value: int, data: object) -> None:
         assert self._bus is not None
         self._counts["out"] += 1
+        self._breakpoints.at_port(port, size)
         self._bus.pio_out(port, size, value)
 
     def _on_cpuid(self, uc: Uc, data: object) -> int:
@@ -367,7 +424,13 @@ class SoftwareVcpu:
         block_interrupts: bool = False,
         inject_breakpoint: bool = False,
     ) -> None:
-        pass
+        points = tuple(hardware)
+        self._stepping, self._masked, self._catches_bp = single_step, block_interrupts, software
+        self._breakpoints.set_monitor([point.address for point in points], control(points))
+        if inject_breakpoint:
+            begin = self._cpu.state.rip
+            self._cpu.complete(1)
+            self._delivery.deliver(Event(Vector.BP, Source.SOFTWARE), fault_rip=begin)
 
     def statistics(self) -> dict[str, int | list[int]]:
         return dict(self._counts)
