@@ -10,6 +10,7 @@ from virtproof.conformance.compare import compare, mnemonic
 from virtproof.conformance.encode import offsets
 from virtproof.conformance.features import FEATURES
 from virtproof.conformance.guest import Booted, GuestStopped, Inapplicable, boot, how_it_ended, run_program
+from virtproof.conformance.limits import limit
 from virtproof.guest_payloads.table import Observation, Phase
 from virtproof.guest_payloads.trampoline import Answer
 from virtproof.results import CaseResult, Check, Verdict
@@ -79,7 +80,11 @@ Judged = tuple[Verdict, str, tuple[Check, ...], tuple[str, ...]]
 
 
 def missing(case: Case, engine: Engine) -> str:
-    """Empty, or why the case does not apply to what the engine offers."""
+    """Empty, or why the case does not apply to what the engine offers, or the engine cannot judge it."""
+    if reason := limit(case.id, engine.name):
+        return reason
+    if isinstance(case, Program) and case.vcpus > engine.max_vcpus:
+        return f"the case needs {case.vcpus} processors, and a guest of the {engine.name} engine has {engine.max_vcpus}"
     offered = engine.supported_cpuid() if case.requires else ()
     return next(filter(None, (FEATURES[name].absent(offered) for name in case.requires)), "")
 

@@ -71,6 +71,8 @@ def test_a_guest_that_loops_for_ever_is_a_crash(engine: KvmEngine) -> None:
 class NoFeatures:
     """An engine that offers nothing."""
 
+    name, max_vcpus = "fake", 1
+
     def supported_cpuid(self) -> tuple[()]:
         return ()
 

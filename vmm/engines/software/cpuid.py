@@ -9,7 +9,7 @@ import struct
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.kvm import CpuidFlag
-from virtproof.spec.x86.control import Xcr0
+from virtproof.spec.x86.control import Cr4, Efer, Xcr0
 from virtproof.spec.x86.cpuid import Leaf1Ecx, Leaf1Edx, Leaf7Ebx
 from virtproof.spec.x86.cpuid_extended import Leaf80000001Ecx, Leaf80000001Edx
 from virtproof.vmm.engines.software.linear import PHYSICAL_BITS
@@ -17,6 +17,30 @@ from virtproof.vmm.engines.software.linear import PHYSICAL_BITS
 VENDOR, BRAND = b"GenuineIntel", b"virtproof software processor"
 SIGNATURE = 0x0005_06E3  # family 6, model 5EH: the model that Unicorn is asked for
 TSC_HZ = 1_000_000_000
+
+# fmt: off
+# Bits of CR4 and EFER that the translator has, and which feature has to be there for each.
+_CR4 = (
+    (Cr4.tsd,        0x1, "edx", Leaf1Edx.tsc.mask),
+    (Cr4.de,         0x1, "edx", Leaf1Edx.de.mask),
+    (Cr4.pse,        0x1, "edx", Leaf1Edx.pse.mask),
+    (Cr4.pae,        0x1, "edx", Leaf1Edx.pae.mask),
+    (Cr4.mce,        0x1, "edx", Leaf1Edx.mce.mask),
+    (Cr4.pge,        0x1, "edx", Leaf1Edx.pge.mask),
+    (Cr4.pce,        0x1, "edx", Leaf1Edx.msr.mask),
+    (Cr4.osfxsr,     0x1, "edx", Leaf1Edx.fxsr.mask),
+    (Cr4.osxmmexcpt, 0x1, "edx", Leaf1Edx.sse.mask),
+    (Cr4.osxsave,    0x1, "ecx", Leaf1Ecx.xsave.mask),
+    (Cr4.fsgsbase,   0x7, "ebx", Leaf7Ebx.fsgsbase.mask),
+    (Cr4.smep,       0x7, "ebx", Leaf7Ebx.smep.mask),
+    (Cr4.smap,       0x7, "ebx", Leaf7Ebx.smap.mask),
+)
+_EFER = (
+    (Efer.sce.mask,                 0x8000_0001, "edx", Leaf80000001Edx.syscall.mask),
+    (Efer.lme.mask | Efer.lma.mask, 0x8000_0001, "edx", Leaf80000001Edx.lm.mask),
+    (Efer.nxe.mask,                 0x8000_0001, "edx", Leaf80000001Edx.nx.mask),
+)
+# fmt: on
 
 _INDEXED = int(CpuidFlag.SIGNIFCANT_INDEX)
 
@@ -73,9 +97,29 @@ class CpuidTable:
         row = self._rows.get((0, 0))
         return row is not None and struct.pack("<3I", row.ebx, row.edx, row.ecx) in (b"AuthenticAMD", b"HygonGenuine")
 
+    def _has(self, leaf: int, register: str, mask: int) -> bool:
+        """Is a feature there?  All are for a guest whose CPUID answers nothing."""
+        row = self._rows.get((leaf, 0))
+        return not self.entries or (row is not None and bool(getattr(row, register) & mask))
+
+    @property
+    def cr4(self) -> int:
+        """The bits of CR4 that may be set."""
+        return sum(field.mask for field, leaf, register, mask in _CR4 if self._has(leaf, register, mask))
+
+    @property
+    def efer(self) -> int:
+        """The bits of EFER that may be set; LMA among them, which is not written."""
+        return sum(bits for bits, leaf, register, mask in _EFER if self._has(leaf, register, mask))
+
+    @property
+    def tsc_deadline(self) -> bool:
+        return self._has(0x1, "ecx", Leaf1Ecx.tsc_deadline.mask)
+
     def answer(self, leaf: int, subleaf: int, *, osxsave: bool, apic: bool) -> tuple[int, int, int, int]:
         """EAX, EBX, ECX, EDX; a leaf beyond the last is answered as the last basic one."""
-        highest = self._rows.get((leaf & 0x8000_0000, 0))
+        first = leaf & 0x4FFF_FF00 if leaf >> 28 == 4 else leaf & 0x8000_0000  # of the hypervisor's leaves, or a range
+        highest = self._rows.get((first, 0))
         if highest is None or leaf > highest.eax:
             basic = self._rows.get((0, 0))
             leaf = basic.eax if basic is not None and not self.amd else leaf

@@ -7,19 +7,19 @@ answer, raises #GP.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from virtproof.spec.x86.control import Cr0, Efer
 from virtproof.spec.x86.msr import PAT_RESET, ApicBase, McgCap, Msr, MtrrCap, MtrrDefType
 from virtproof.spec.x86.paging import is_canonical
+from virtproof.vmm.engine import AnswersMsrs
 from virtproof.vmm.engines.software.cpu import FS, GS, NATIVE_MSRS, Cpu
+from virtproof.vmm.engines.software.cpuid import CpuidTable
 from virtproof.vmm.engines.software.linear import PHYSICAL_BITS
 
 FULL = (1 << 64) - 1
 _MEMORY_TYPES = (0, 1, 4, 5, 6)  # UC, WC, WT, WP, WB
 _PHYSICAL = (1 << PHYSICAL_BITS) - 1
-EFER_WRITABLE = Efer.sce.mask | Efer.lme.mask | Efer.nxe.mask
-EFER_KEPT = EFER_WRITABLE | Efer.lma.mask
 
 
 def _anything(value: int) -> bool:
@@ -77,18 +77,13 @@ TABLE: dict[int, Register] = {
 # fmt: on
 
 
-class AnswersMsrs(Protocol):
-    """Who has MSRs of its own: the local APIC."""
-
-    def read_msr(self, index: int) -> int | None: ...
-    def write_msr(self, index: int, value: int) -> bool: ...
-
-
 class Msrs:
     """The MSRs of one processor."""
 
-    def __init__(self, cpu: Cpu, read_tsc: Callable[[], int], write_tsc: Callable[[int], None]) -> None:
-        self._cpu = cpu
+    def __init__(
+        self, cpu: Cpu, cpuid: CpuidTable, read_tsc: Callable[[], int], write_tsc: Callable[[int], None]
+    ) -> None:
+        self._cpu, self._cpuid = cpu, cpuid
         self._read_tsc, self._write_tsc = read_tsc, write_tsc
         self._values = {index: register.reset for index, register in TABLE.items()}
         self.others: AnswersMsrs | None = None
@@ -118,6 +113,8 @@ class Msrs:
                 return int(state.segments[FS].base)
             case Msr.IA32_GS_BASE:
                 return int(state.segments[GS].base)
+        if index == Msr.IA32_TSC_DEADLINE and not self._cpuid.tsc_deadline:
+            return None
         answer = self.others.read_msr(index) if self.others is not None else None
         if answer is not None:
             return answer
@@ -134,6 +131,8 @@ class Msrs:
             return self._write_efer(value)
         register = TABLE.get(index)
         if register is None:
+            if index == Msr.IA32_TSC_DEADLINE and not self._cpuid.tsc_deadline:
+                return False
             return self.others is not None and self.others.write_msr(index, value)
         if register.ignores_writes:
             return True
@@ -150,9 +149,9 @@ class Msrs:
     def _write_efer(self, value: int) -> bool:
         cpu = self._cpu
         before = cpu.state.efer
-        if value & ~EFER_KEPT or ((value ^ before) & Efer.lme.mask and cpu.state.cr[0] & Cr0.pg.mask):
+        if value & ~self._cpuid.efer or ((value ^ before) & Efer.lme.mask and cpu.state.cr[0] & Cr0.pg.mask):
             return False
-        cpu.state.efer = value & EFER_WRITABLE | before & Efer.lma.mask
+        cpu.state.efer = value & ~Efer.lma.mask | before & Efer.lma.mask
         if (value ^ before) & Efer.nxe.mask:
             cpu.flush_tlb()
         return True

@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from virtproof.spec.x86.control import Cr0, Cr4, Efer, Xcr0
 from virtproof.spec.x86.debug import DR6_RESET, DR7_RESET, Dr6, Dr7
 from virtproof.spec.x86.descriptor import Tss32
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.paging import PaePdpte
+from virtproof.vmm.engine import HasTaskPriority
 from virtproof.vmm.engines.software import aligned
 from virtproof.vmm.engines.software.cpu import CS, CS32, RAX, RCX, RDX, Cpu
+from virtproof.vmm.engines.software.cpuid import CpuidTable
 from virtproof.vmm.engines.software.decode import LOCK, OPERAND_SIZE, Instruction, may_lock, operand
 from virtproof.vmm.engines.software.linear import PHYSICAL_BITS, LinearMemory, Physical, Raised
 from virtproof.vmm.engines.software.msrs import Msrs
@@ -37,27 +38,14 @@ _PORTS = frozenset((*range(0x6C, 0x70), *_IMMEDIATE_PORT, *range(0xEC, 0xF0)))
 _IO_MAP_BASE = Tss32.io_map_base.offset  # the same in Tss64
 _L = 1 << 21
 _PG, _PE, _CD, _NW = Cr0.pg.mask, Cr0.pe.mask, Cr0.cd.mask, Cr0.nw.mask
-_CR4 = sum(
-    field.mask
-    for field in (
-        Cr4.tsd, Cr4.de, Cr4.pse, Cr4.pae, Cr4.mce, Cr4.pge, Cr4.pce, Cr4.osfxsr, Cr4.osxmmexcpt, Cr4.fsgsbase,
-        Cr4.osxsave, Cr4.smep, Cr4.smap,
-    )
-)  # fmt: skip
 _DR6, _DR7 = Dr6.KNOWN & ~(Dr6.bld.mask | Dr6.rtm.mask), Dr7.KNOWN & ~Dr7.rtm.mask
-
-
-class HasTaskPriority(Protocol):
-    """The local APIC, as CR8 sees it."""
-
-    cr8: int
 
 
 class Privileged:
     """What the instructions found by ``SITES`` do and refuse."""
 
-    def __init__(self, cpu: Cpu, memory: LinearMemory, physical: Physical, msrs: Msrs) -> None:
-        self._cpu, self._memory, self._physical, self._msrs = cpu, memory, physical, msrs
+    def __init__(self, cpu: Cpu, cpuid: CpuidTable, memory: LinearMemory, physical: Physical, msrs: Msrs) -> None:
+        self._cpu, self._cpuid, self._memory, self._physical, self._msrs = cpu, cpuid, memory, physical, msrs
         self.task_priority: HasTaskPriority | None = None
         self.debug_registers_changed: Callable[[], None] = lambda: None
 
@@ -148,7 +136,7 @@ class Privileged:
             case 3:
                 return self._cr3_refused(value)
             case 4:
-                return bool(value & ~_CR4 or (self._cpu.long_mode and not value & Cr4.pae.mask)) or (
+                return bool(value & ~self._cpuid.cr4 or (self._cpu.long_mode and not value & Cr4.pae.mask)) or (
                     self._loads_pdptes(self._cpu.state.cr[0], value) and self._pdptes_refused(self._cpu.state.cr[3])
                 )
         return False

@@ -22,7 +22,7 @@ from virtproof.spec.x86.flags import Rflags
 from virtproof.spec.x86.fxsave import Fxsave
 from virtproof.vmm import exits
 from virtproof.vmm.debug import HardwareBreakpoint, control
-from virtproof.vmm.engine import Accesses, Acknowledges, Translation
+from virtproof.vmm.engine import Accesses, Acknowledges, AnswersMsrs, HasTaskPriority, Translation
 from virtproof.vmm.engines.software import fast_calls
 from virtproof.vmm.engines.software.breakpoints import Breakpoints
 from virtproof.vmm.engines.software.corrections import corrected
@@ -31,9 +31,9 @@ from virtproof.vmm.engines.software.cpuid import TSC_HZ, CpuidTable
 from virtproof.vmm.engines.software.decode import Instruction
 from virtproof.vmm.engines.software.delivery import Delivery, Event, Source, TripleFault
 from virtproof.vmm.engines.software.linear import LinearMemory, Raised
-from virtproof.vmm.engines.software.msrs import AnswersMsrs, Msrs
+from virtproof.vmm.engines.software.msrs import Msrs
 from virtproof.vmm.engines.software.native import Gate, add_hook
-from virtproof.vmm.engines.software.privileged import INS, IRET, SITES, SITES_OUTER, HasTaskPriority, Privileged
+from virtproof.vmm.engines.software.privileged import INS, IRET, SITES, SITES_OUTER, Privileged
 from virtproof.vmm.engines.software.sites import LONGEST, Sites
 from virtproof.vmm.engines.software.slots import Slots
 from virtproof.vmm.registers import Registers, SpecialRegisters
@@ -55,17 +55,17 @@ class SoftwareVcpu:
     def __init__(self, uc: Uc) -> None:
         self._uc = uc
         self._cpu = Cpu(uc)
+        self._cpuid = CpuidTable()
         self._gate = Gate(self._cpu.state, self._watched)
         self.slots = Slots(uc, self._gate, self._retry)
         self._memory = LinearMemory(self._cpu, self.slots)
         self._delivery = Delivery(self._cpu, self._memory)
         self._tsc_offset = -self._clock()
-        self._msrs = Msrs(self._cpu, self._read_tsc, self._write_tsc)
+        self._msrs = Msrs(self._cpu, self._cpuid, self._read_tsc, self._write_tsc)
         self._sites = Sites(uc, self._cpu, self._memory, self._gate)
         self._breakpoints = Breakpoints(uc, self._cpu, self._memory, self._gate, self._stop_soon)
-        self._privileged = Privileged(self._cpu, self._memory, self.slots, self._msrs)
+        self._privileged = Privileged(self._cpu, self._cpuid, self._memory, self.slots, self._msrs)
         self._privileged.debug_registers_changed = self._breakpoints.changed
-        self._cpuid = CpuidTable()
         self._bus: Accesses | None = None
         self._todo: _Todo | None = None  # what a hook wants done when Unicorn has stopped
         self._failed: BaseException | None = None

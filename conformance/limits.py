@@ -1,0 +1,46 @@
+"""Rules that an engine cannot judge: neither a pass nor a fail would say anything.
+
+The software engine translates guests with Unicorn, which leaves some checks of a processor out.  Cases that need them
+are skipped there.  So are those about the interface of the kernel's KVM itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the software engine lacks; ``cases`` are patterns of case ids."""
+
+    name: str
+    why: str
+    cases: tuple[str, ...]
+
+
+# fmt: off
+SOFTWARE = (
+    Limit("segment limits", "its translator does not compare addresses with segment limits",
+          ("mode.trans.pm16_limit*", "priv.vm86.limit", "trap.real.gp_limit*")),
+    Limit("alignment check", "its translator does not check alignment",
+          ("trap.ac.dword.ring3", "trap.ac.store.ring3")),
+    Limit("SIMD exceptions", "its translator raises no SSE floating-point exceptions",
+          ("trap.xm.dze.long64", "trap.xm.osxmmexcpt0.long64")),
+    Limit("one processor", "it has one processor",
+          ("pio.x.smp", "mmio.x.smp", "slat.smp_delete", "smp.mp_set")),
+    Limit("slots without memory", "the translator would crash with its host process",
+          ("slat.hva_unmapped",)),
+    Limit("the kernel's interface", "the rule is about KVM's interface",
+          ("slat.overlap", "slat.unaligned", "slat.wrap", "slat.resize", "slat.hva_change",
+           "slat.flags_readonly_toggle", "int.lapic.irqfd_edge", "pio.x.in_kernel")),
+)
+# fmt: on
+
+
+def limit(case: str, engine: str) -> str:
+    """Empty, or why the engine of that name cannot judge the case of that id."""
+    if engine != "software":
+        return ""
+    whys = (row.why for row in SOFTWARE for pattern in row.cases if fnmatchcase(case, pattern))
+    return next((f"the software engine cannot judge this: {why}" for why in whys), "")
