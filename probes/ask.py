@@ -65,7 +65,7 @@ def answer(snapshot: Snapshot, fact: Fact) -> Answered:
     found = fact.source.read(snapshot)
     if isinstance(found, Unknown):
         return Answered(fact, found)
-    if len({one.value for one in found}) == 1:
+    if len(found) == 1 or len({one.value for one in found}) == 1:
         return Answered(fact, Known(found[0].value), found)
     differ = "; ".join(_shown(one, "") for one in found[:8])
     return Answered(fact, Unknown(f"the CPUs differ: {differ}"), found)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from virtproof.spec.fault import Fault
 
 MAX_CPUS = 8192  # CONFIG_NR_CPUS of the largest distribution kernels
 
 
+@lru_cache(maxsize=256)  # a snapshot repeats a few lists thousands of times
 def parse(text: str) -> tuple[int, ...]:
     """The CPUs of a list, in order.  Raises ``Fault`` for anything but a bounded list of ascending ranges."""
     cpus: list[int] = []
@@ -25,6 +27,11 @@ def parse(text: str) -> tuple[int, ...]:
 
 def render(cpus: Iterable[int]) -> str:
     """``(0, 1, 2, 8)`` becomes ``0-2,8``."""
+    return _render(tuple(cpus))
+
+
+@lru_cache(maxsize=256)
+def _render(cpus: tuple[int, ...]) -> str:
     runs: list[list[int]] = []
     for cpu in sorted(set(cpus)):
         if runs and cpu == runs[-1][1] + 1:

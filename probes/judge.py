@@ -43,6 +43,7 @@ class Judgement:
     host: Host
     backend: Backend
     not_proven: tuple[str, ...]
+    answers: Answers
 
 
 def judge(
@@ -71,6 +72,7 @@ def judge(
         host=host,
         backend=backend,
         not_proven=_not_proven(joined, hardware, case_results),
+        answers=answers,
     )
 
 

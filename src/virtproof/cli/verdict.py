@@ -52,7 +52,7 @@ def make_run(
     ``backend``: what the guests ran on, where there were any.  ``baseline``: an earlier run to compare with.
     """
     from virtproof.conformance.catalogue import all_cases, cases_sha256
-    from virtproof.probes.ask import ask, fact_answers
+    from virtproof.probes.ask import fact_answers
     from virtproof.probes.judge import judge
     from virtproof.probes.proofs import ProofTable
 
@@ -80,7 +80,7 @@ def make_run(
         failing=tuple(map(brief, failing[:FAILING_LISTED])),
         not_proven=(*not_proven, *judgement.not_proven),
     )
-    facts = fact_answers(ask(snapshot))
+    facts = fact_answers(judgement.answers)
     evidence = Evidence(snapshot=snapshot, facts=facts, cases=tuple(results), backend=backend)
     if baseline:
         from virtproof.results_compare import compare
