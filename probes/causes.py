@@ -38,6 +38,10 @@ CAUSES = {cause.id: cause for cause in (
           "enable-in-firmware",    "In the firmware setup turn on SVM Mode (AMD-V), then switch the power off and on."),
     Cause("firmware-off-reported", "{what} is present in silicon and Linux reports it off in firmware: {detail}",
           "enable-in-firmware",    "In the firmware setup turn on Intel VT-x or AMD SVM Mode, then switch the power off and on."),
+    Cause("firmware-off-setting",  "{what} is off in the firmware's setup: {detail}",
+          "enable-in-firmware",    "Turn it on in the firmware setup, or by writing its current_value, then switch the power off and on."),
+    Cause("firmware-change-pending", "{what} is on in the firmware's setup and yet not in force: {detail}",
+          "power-cycle",           "Switch the power off and on: a warm reset keeps what was locked before the change."),
     Cause("firmware-off-xd",       "the firmware turned Execute Disable off (IA32_MISC_ENABLE bit 34)",
           "enable-in-firmware",    "In the firmware setup turn on Execute Disable (XD, NX, No-Execute Memory Protection)."),
     Cause("iommu-not-announced",   "the firmware hands over no {table} table: the IOMMU is off in firmware, or the platform has none; the two look alike from here",
@@ -46,6 +50,8 @@ CAUSES = {cause.id: cause for cause in (
           "enable-in-firmware",    "In the firmware setup turn on interrupt remapping beside the IOMMU; where it has no such setting, update the firmware."),
     Cause("sr-iov-not-seen",       "no PCI device here shows SR-IOV: none has it, or the firmware hides it; the two look alike from here",
           "enable-in-firmware",    "In the firmware setup turn on SR-IOV (for the slot too, where it has a setting), or use an adapter that has it."),
+    Cause("sr-iov-blocked",        "devices have SR-IOV and yet no virtual functions to offer: {detail}",
+          "enable-in-firmware",    "In the firmware setup turn on SR-IOV and memory-mapped I/O above 4 GiB; where they are on, update the adapter's firmware."),
     Cause("firmware-off-memory-encryption", "the processor has memory encryption and the firmware keeps it off: SYSCFG bit 23 is 0 ({detail})",
           "enable-in-firmware",    "In the firmware setup turn on Secure Memory Encryption (SME, SMEE)."),
     Cause("firmware-no-sev-es-asids", "the firmware leaves no ASID to SEV-ES: the first ASID without it is {detail}",
@@ -68,7 +74,7 @@ CAUSES = {cause.id: cause for cause in (
     Cause("kernel-module-failed",  "the kernel module {module} refused to start: {detail}",
           "read-kernel-log",       "Mend what the line says, then modprobe {module}; the kernel log has the lines around it."),
     Cause("module-parameter",      "{what} is switched off by the module parameter {detail}",
-          "set-module-parameter",  "Turn {detail} on in /etc/modprobe.d or on the kernel command line, or remove what turns it off there; then reload {module}."),
+          "set-module-parameter",  "Turn {parameter} on in /etc/modprobe.d or on the kernel command line, or remove what turns it off there; then reload {module}."),
     Cause("other-hypervisor",      "another hypervisor on this host holds the processor's virtualization extensions{detail}",
           "stop-other-hypervisor", "Stop the other hypervisor and unload its modules (vboxdrv, vmmon, ...), then try again."),
     Cause("software-backend",      "KVM is here in software ({module}): guests do not run on the processor's own virtualization",
@@ -109,6 +115,14 @@ CAUSES = {cause.id: cause for cause in (
           "run-guests",            "Run virtproof check on the host itself."),
 )}
 # fmt: on
+
+
+def why_unread(reason: str) -> str:
+    """The cause of what could not be read, by the reason that its source gave."""
+    if "/dev/cpu/N/msr: " not in reason:
+        return "could-not-read"
+    absent = reason.endswith(("No such file or directory", "No such device or address"))
+    return "msr-driver-missing" if absent else "msr-forbidden"
 
 
 class _Details(dict[str, str]):

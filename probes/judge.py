@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from virtproof.probes.ask import Answers, ask
-from virtproof.probes.causes import explain
+from virtproof.probes.causes import explain, why_unread
 from virtproof.probes.claims.catalogue import ALL_CLAIMS, claims
-from virtproof.probes.fact import Known
+from virtproof.probes.fact import Known, Unknown
 from virtproof.probes.host import backend_of, host_of
 from virtproof.probes.profile import Profile, Requirement, Waiver
 from virtproof.probes.proofs import ProofTable, join
@@ -108,7 +108,8 @@ class _Bench:
         finding = _blank(requirement, standing, (answered.evidence,), (str(answered.fact.cite),))
         details = {"what": requirement.title, "detail": answered.evidence, "module": self.backend.name}
         if standing is Standing.UNKNOWN:
-            return _caused(finding, "could-not-read", details, "")
+            reason = answered.answer.reason if isinstance(answered.answer, Unknown) else ""
+            return _caused(finding, why_unread(reason), details, "")
         if standing is Standing.NOT_MET and requirement.cause:
             return _caused(finding, requirement.cause, details, requirement.remedy)
         return finding

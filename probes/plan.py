@@ -36,7 +36,9 @@ def readings(*, netlink: bool = False, identity: bool = False) -> tuple[Reading,
         Reading("msr", ("/dev/cpu/*/msr",), f"{len(msr.WANTED)} registers on every CPU, none is written"),
         Reading("cpuinfo", (cpuinfo.PATH,)),
         Reading("percpu", tuple(percpu.FOLDER.format(cpu="*", name=name) for name in percpu.NAMES)),
-        Reading("files", (*files.TEXTS, *named, *files.PARTS, *(f"{path}/" for path in files.DIRECTORIES))),
+        Reading(
+            "files", (*files.TEXTS, *named, *files.PARTS, *files.MODPROBE, *(f"{path}/" for path in files.DIRECTORIES))
+        ),
         Reading("kconfig", (kconfig.RELEASE, kconfig.PROC, *released), "the first that is there"),
         Reading(
             "pci",

@@ -40,6 +40,11 @@ def _not_loaded(inquiry: Inquiry, module: str) -> Step:
         name, _, names = word.partition("=")
         if name in BLACKLISTS and {"kvm", module} & set(names.replace("-", "_").split(",")):
             return Step(Layer.NO, "kernel-module-blacklisted", {"module": module, "detail": word})
+    for rule in str(inquiry.answers.value("modprobe.kvm") or "").splitlines():
+        verb, name, *_ = rule.replace("-", "_").split()
+        if verb in {"blacklist", "install"} and name in {"kvm", module}:
+            inquiry.look("modprobe.kvm")
+            return Step(Layer.NO, "kernel-module-blacklisted", {"module": module, "detail": rule})
     if word := cleared(inquiry, {"kvm_intel": "vmx", "kvm_amd": "svm"}[module]):
         return Step(Layer.NO, "kernel-command-line", {"what": "the processor's virtualization", "detail": word})
     if inquiry.yes(f"{module}.log_refused"):

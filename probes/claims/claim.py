@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from virtproof.probes.ask import Answers
-from virtproof.probes.causes import explain
+from virtproof.probes.causes import explain, why_unread
 from virtproof.probes.claims.makers import name_of
 from virtproof.probes.fact import Unknown, Value
 from virtproof.results import ClaimResult, Layer
@@ -134,14 +134,7 @@ class Inquiry:
     def unread(self, fact: str) -> Step:
         """The step of a layer whose fact is unknown: why, and what would let it be read."""
         reason = self.reason(fact)
-        if "/dev/cpu/N/msr: " in reason:
-            cause = (
-                "msr-driver-missing"
-                if reason.endswith(("No such file or directory", "No such device or address"))
-                else "msr-forbidden"
-            )
-            return Step(Layer.UNKNOWN, cause, {"detail": reason})
-        return Step(Layer.UNKNOWN, "could-not-read", {"detail": reason})
+        return Step(Layer.UNKNOWN, why_unread(reason), {"detail": reason})
 
     def silicon(self, fact: str, what: str) -> Step:
         """The silicon layer of a feature that a CPUID flag or a capability MSR announces."""

@@ -87,10 +87,30 @@ def part(inquiry: Inquiry, extension: Steps, silicon: Step, parameter: str, what
         case Layer.NO:
             cause = "module-parameter" if silicon.layer is Layer.YES else None
             module, _, name = parameter.partition(".")
-            kernel = Step(Layer.NO, cause, {"what": what, "module": module, "detail": f"{module}.{name}"})
+            detail = f"{module}.{name}{_set_by(inquiry, module, name)}"
+            kernel = Step(
+                Layer.NO, cause, {"what": what, "module": module, "parameter": f"{module}.{name}", "detail": detail}
+            )
         case _:
             kernel = inquiry.unread(parameter)
     return Steps(silicon, extension.firmware, kernel)
+
+
+def _set_by(inquiry: Inquiry, module: str, name: str) -> str:
+    """Where a module parameter is given, as far as the configuration of modprobe and the command line say."""
+    for rule in str(inquiry.answers.value("modprobe.kvm") or "").splitlines():
+        verb, whose, *settings = rule.split()
+        if (
+            verb == "options"
+            and whose.replace("-", "_") == module
+            and any(one.startswith(f"{name}=") for one in settings)
+        ):
+            inquiry.look("modprobe.kvm")
+            return f", by {rule}"
+    for word in str(inquiry.answers.value("kernel.parameters") or "").split():
+        if word.replace("-", "_").startswith(f"{module}.{name}="):
+            return f", by {word} on the kernel command line"
+    return ""
 
 
 def _extension(inquiry: Inquiry, silicon: Step, firmware: Step, module: str) -> Steps:
@@ -111,6 +131,8 @@ def _vmx_firmware(inquiry: Inquiry) -> Step:
         inquiry.look("vmx.firmware")
         # Linux with KVM that finds the register open turns VMX on when it locks it, since 5.6 (feat_ctl.c), and only
         # such a kernel logs that firmware disabled VMX.  Other kernels lock it without VMX themselves.
+        if inquiry.yes("setup.virtualization"):
+            return _pending(inquiry, VMX, off[0].raw)
         who = "before this kernel started" if inquiry.yes("vmx.log_off") else "by whom cannot be told"
         detail = f"{off[0].raw} on CPUs {off[0].cpus}"
         return Step(Layer.NO, "firmware-off-vmx", {"detail": detail, "who": who, "setting": "vmx"})
@@ -124,6 +146,8 @@ def _svm_firmware(inquiry: Inquiry) -> Step:
     off = [one for one in inquiry.answers["svm.firmware"].seen if str(one.value).startswith("off")]
     if off:
         inquiry.look("svm.firmware")
+        if inquiry.yes("setup.virtualization"):
+            return _pending(inquiry, SVM, off[0].raw)
         lock = "locked" if off[0].value == "off, locked" else "not locked"
         detail = f" ({lock}; VM_CR = {off[0].raw} on CPUs {off[0].cpus})"
         return Step(Layer.NO, "firmware-off-svm", {"detail": detail, "setting": "svm"})
@@ -133,11 +157,20 @@ def _svm_firmware(inquiry: Inquiry) -> Step:
     return _reported(inquiry, "svm", SVM, clears_since=(6, 7))
 
 
+def _pending(inquiry: Inquiry, what: str, register: str) -> Step:
+    """The setup says on and the register off."""
+    detail = f"{inquiry.answers['setup.virtualization'].seen[0].raw}, the register still says {register}"
+    return Step(Layer.NO, "firmware-change-pending", {"what": what, "detail": detail})
+
+
 def _reported(inquiry: Inquiry, name: str, what: str, clears_since: tuple[int, int]) -> Step:
     """The firmware's setting, as far as the kernel gives it away."""
     if inquiry.yes(f"{name}.log_off"):
         line = inquiry.answers[f"{name}.log_off"].seen[0].raw
         return Step(Layer.NO, "firmware-off-reported", {"what": what, "detail": line, "setting": name})
+    if inquiry.no("setup.virtualization"):
+        detail = inquiry.answers["setup.virtualization"].seen[0].raw
+        return Step(Layer.NO, "firmware-off-setting", {"what": what, "detail": detail, "setting": name})
     clears = inquiry.kernel_at_least(*clears_since)
     if inquiry.yes(f"{name}.flag") and clears:
         return YES

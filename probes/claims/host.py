@@ -88,6 +88,9 @@ def sr_iov(inquiry: Inquiry) -> Steps:
         case Layer.NO if inquiry.virtual:
             hidden = Step(Layer.UNKNOWN, "hidden-by-hypervisor", {"what": "SR-IOV", "hypervisor": inquiry.hypervisor})
             return Steps(hidden, Step(Layer.NO), Step(Layer.NO))
+        case Layer.NO if inquiry.yes("sriov.blocked"):
+            blocked = {"detail": str(inquiry.value("sriov.blocked")), "setting": "sr_iov"}
+            return Steps(YES, Step(Layer.NO, "sr-iov-blocked", blocked), Step(Layer.NO))
         case Layer.NO:
             return Steps(Step(Layer.UNKNOWN), Step(Layer.NO, "sr-iov-not-seen", {"setting": "sr_iov"}), Step(Layer.NO))
     return _kernel(inquiry.unread("sriov.devices"))
@@ -109,7 +112,12 @@ def tsc_scaling(inquiry: Inquiry) -> Steps:
             kernel = Step(
                 Layer.NO,
                 "module-parameter",
-                {"what": "TSC scaling", "module": "kvm_amd", "detail": "kvm_amd.tsc_scaling"},
+                {
+                    "what": "TSC scaling",
+                    "module": "kvm_amd",
+                    "parameter": "kvm_amd.tsc_scaling",
+                    "detail": "kvm_amd.tsc_scaling",
+                },
             )
         case _:
             advice = "Look in the kernel log for lines with kvm."

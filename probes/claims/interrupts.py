@@ -63,6 +63,9 @@ def interrupt_remapping(inquiry: Inquiry) -> Steps:
         if below.kernel.cause is None or inquiry.amd:
             return below
         below = replace(below, kernel=YES)  # VT-d remaps interrupts without DMA too
+    if not inquiry.amd and inquiry.no("vt_d.intr_remap"):
+        silicon = Step(Layer.NO, "not-in-silicon", {"what": "interrupt remapping in its VT-d units"})
+        return Steps(silicon, below.firmware, Step(Layer.NO))
     if not inquiry.amd and inquiry.no("dmar.intr_remap"):
         detail = "bit 0 of the DMAR table's flags is 0"
         return Steps(below.silicon, _ruled_out(detail, setting), Step(Layer.NO))

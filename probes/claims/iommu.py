@@ -42,6 +42,10 @@ def _remapping(inquiry: Inquiry, what: str, table: str, name: str, off: tuple[st
         case Layer.NO if inquiry.virtual:
             hidden = Step(Layer.UNKNOWN, "hidden-by-hypervisor", {"what": what, "hypervisor": inquiry.hypervisor})
             return Steps(hidden, Step(Layer.NO), Step(Layer.NO))
+        case Layer.NO if inquiry.no("setup.iommu"):
+            detail = inquiry.answers["setup.iommu"].seen[0].raw
+            silicon = Step(Layer.UNKNOWN)
+            firmware = Step(Layer.NO, "firmware-off-setting", {"what": what, "detail": detail, "setting": setting})
         case Layer.NO:
             silicon = Step(Layer.UNKNOWN)
             firmware = Step(Layer.NO, "iommu-not-announced", {"what": what, "table": table, "setting": setting})

@@ -15,24 +15,25 @@ from virtproof.spec.x86.msr_amd import AmdMsr
 RMP = apm(2, "Secure Nested Paging, 'Initializing the RMP'")
 TME = Cite("Intel SDM vol. 2A", "CPUID")
 TDX = linux("arch/x86/tdx.rst", "TDX Host Kernel Support")
+RMP_ADDRESS = bits(51, 13)
 HOST = linux("virt/kvm/x86/amd-memory-encryption.rst", "Overview")
 
 
 def rmp_reserved(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
-    """Did firmware set memory aside for the reverse map table?  Both of its MSRs are zero where it did not."""
-    base, end = (msr(index, bits(63, 0)).read(snapshot) for index in (AmdMsr.RMP_BASE, AmdMsr.RMP_END))
+    """Did firmware set memory aside for the reverse map table?  RMP_BASE has no address where it did not.
+
+    RMP_END says nothing: it is 0 where the table is segmented.
+    """
+    base = msr(AmdMsr.RMP_BASE, RMP_ADDRESS).read(snapshot)
     if isinstance(base, Unknown):
         return base
-    if isinstance(end, Unknown):
-        return end
-    there = all(one.value for one in (*base, *end))
-    return (Seen(there, f"RMP_BASE = {base[0].raw}, RMP_END = {end[0].raw}"),)
+    return (Seen(all(one.value for one in base), f"RMP_BASE = {base[0].raw}"),)
 
 
 # fmt: off
 FACTS = (
     #    id                    source                                                                meaning                                            cite      refs
-    Fact("snp.rmp_reserved",   derived("MSR 0xc0010132-0xc0010133", rmp_reserved),                   "firmware reserved the reverse map table",         RMP,      ("SE-037",)),
+    Fact("snp.rmp_reserved",   derived("MSR 0xc0010132", rmp_reserved),                              "firmware reserved the reverse map table",         RMP,      ("SE-037",)),
     Fact("snp.log_no_rmp",     logged(r"Memory for the RMP table has not been reserved by BIOS", "no RMP table"),
                                                                                                      "the kernel logged that firmware reserved no RMP table", RMP),
     Fact("sev.node",           node_exists("/dev/sev"),                                              "/dev/sev exists",                                 HOST,     ("SE-038",)),

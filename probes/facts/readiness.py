@@ -11,6 +11,7 @@ from virtproof.probes.snapshot import Snapshot
 from virtproof.probes.source import derived, logged, text
 from virtproof.spec.cite import Cite, linux
 
+MODPROBE = re.compile(r"/(lib|usr/lib|etc|run)/modprobe\.d/[^/]+\.conf")
 VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities/"
 HUGE_PAGES = re.compile(r"/sys/kernel/mm/hugepages/hugepages-(\d{1,10})kB/nr_hugepages")
 VIRTUAL_FUNCTIONS = re.compile(r"/sys/bus/pci/devices/([^/]+)/sriov_totalvfs")
@@ -43,6 +44,19 @@ def huge_pages(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
     return (Seen(sum(size * count for size, count in counts.items()) >> 10, raw),)
 
 
+def modprobe_rules(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
+    """What modprobe's configuration says about KVM's modules, a line each: rule and file; empty where it says nothing."""
+    if "files" not in snapshot:
+        return Unknown("the snapshot has no files")
+    rules = [
+        f"{line} ({path})"
+        for path, text in snapshot.paths().items()
+        if MODPROBE.fullmatch(path)
+        for line in text.splitlines()
+    ]
+    return (Seen("\n".join(rules), "; ".join(rules)[:400] or "no rule"),)
+
+
 def virtual_functions(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
     """How many PCI functions can be split into virtual functions."""
     found = [path[1] for one in snapshot.paths() if (path := VIRTUAL_FUNCTIONS.fullmatch(one))]
@@ -59,6 +73,7 @@ FACTS = (
     Fact("memory.huge_mib",       derived("/sys/kernel/mm/hugepages/*/nr_hugepages", huge_pages),    "MiB reserved as huge pages",                        HUGETLB, ("KE-098", "KE-099")),
     Fact("memory.thp",            text("/sys/kernel/mm/transparent_hugepage/enabled"),               "transparent huge pages",                            THP,     ("KE-101",)),
     Fact("sriov.devices",         derived("/sys/bus/pci/devices/*/sriov_totalvfs", virtual_functions), "PCI functions with SR-IOV",                       SRIOV,   ("IO-047",)),
+    Fact("modprobe.kvm",          derived("/etc/modprobe.d", modprobe_rules),                        "what modprobe is told about KVM's modules",         MODULE),
     Fact("kvm_intel.log_refused", logged(r"(kvm|kvm_intel):.*(no hardware support|VMX not supported|not enabled|already setup|already loaded|Unknown symbol|disagrees about version|module verification failed|requires)", "kvm_intel refused"),
                                                                                                      "the kernel logged why kvm_intel did not start",     MODULE),
     Fact("kvm_amd.log_refused",   logged(r"(kvm|kvm_amd|has_svm):.*(no hardware support|svm not available|SVM not supported|already setup|already loaded|Unknown symbol|disagrees about version|module verification failed|requires)", "kvm_amd refused"),

@@ -129,12 +129,24 @@ def read(root: str, *, identity: bool = False) -> dict[str, object]:
             absent.append(path)
         except OSError as error:
             missing.append(unread(path, why(error)))
+    for path in (one for pattern in MODPROBE for one in _matches(root, pattern)):
+        try:
+            if kept := kept_modprobe(read_bounded(under(root, path), LARGE).decode("utf-8", "replace")):
+                values[path] = kept[:LIMIT]
+        except OSError as error:
+            missing.append(unread(path, why(error)))
     for path, keep in PARTS.items():
         try:
             values[path] = keep(read_bounded(under(root, path), LARGE).decode("utf-8", "replace"))[:LIMIT]
         except OSError as error:
             missing.append(unread(path, why(error)))
     return {"values": values, "names": names, "absent": absent, "unread": missing}
+
+
+def kept_modprobe(text: str) -> str:
+    """The lines of a modprobe configuration that forbid KVM's modules or give them options."""
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if KVM_RULE.match(line.replace("-", "_")))
 
 
 def kept_parameters(command_line: str) -> str:
@@ -156,6 +168,8 @@ def kept_ranges(text: str) -> str:
 MEMORY = frozenset({"MemTotal", "SwapTotal", "SwapFree", "HugePages_Total", "Hugepagesize", "Hugetlb", "DirectMap1G"})
 WINDOW = re.compile(r"[0-9a-f]+-[0-9a-f]+ : PCI Bus ")  # not indented: a root bus
 LARGE = 256 << 10
+MODPROBE = ("/lib/modprobe.d/*.conf", "/usr/lib/modprobe.d/*.conf", "/etc/modprobe.d/*.conf", "/run/modprobe.d/*.conf")
+KVM_RULE = re.compile(r"(blacklist|install|options) kvm(_intel|_amd)?\b")
 # Of these files the snapshot keeps a part.
 PARTS = {CMDLINE: kept_parameters, "/proc/meminfo": kept_memory, "/proc/iomem": kept_ranges}
 

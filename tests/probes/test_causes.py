@@ -190,6 +190,15 @@ def no_flags(snapshot: Snapshot) -> None:
     snapshot["cpuinfo"]["values"]["flags"] = {"fpu": "0-3"}
 
 
+def setup(name: str, value: str) -> Change:
+    """A setting of Lenovo's firmware."""
+    return file(f"/sys/class/firmware-attributes/thinklmi/attributes/{name}/current_value", value)
+
+
+def blocked_sriov(snapshot: Snapshot) -> None:
+    snapshot["pci"]["devices"]["0000:3b:00.0"].update(extended=[0x10], sriov_totalvfs=0)
+
+
 def odd_microcode(snapshot: Snapshot) -> None:
     snapshot["cpuinfo"]["values"]["microcode"] = {"0xd0003a5": "0-2", "0xd000389": "3"}
 
@@ -241,6 +250,10 @@ ROWS = [
     ("firmware-off-svm",                 "amd",   "sev_snp",             "yes no no unknown",       (msr(0xC001_0114, 0x18), no_module("kvm_amd"))),
     ("firmware-off-reported",            "intel", "vmx",                 "yes no no unknown",       (no_msrs("No such file or directory"), logs("x86/cpu: VMX (outside TXT) disabled by BIOS"), no_module("kvm_intel"))),
     ("firmware-off-reported",            "amd",   "svm",                 "yes no no unknown",       (NO_SVM_MSR, no_module("kvm_amd"), no_flags)),
+    ("firmware-off-setting",             "intel", "vmx",                 "yes no no unknown",       (no_msrs("Permission denied"), lost_log, setup("VirtualizationTechnology", "Disable"), no_module("kvm_intel"))),
+    ("firmware-off-setting",             "intel", "vt_d",                "unknown no no unknown",   (no_table("DMAR"), folder("/sys/class/iommu"), setup("VTdFeature", "Disable"))),
+    ("firmware-change-pending",          "intel", "vmx",                 "yes no no unknown",       (msr(0x3A, 1), setup("VirtualizationTechnology", "Enable"), no_module("kvm_intel"))),
+    ("firmware-change-pending",          "amd",   "svm",                 "yes no no unknown",       (msr(0xC001_0114, 0x18), setup("AmdVt", "Enable"), no_module("kvm_amd"))),
     ("firmware-off-xd",                  "intel", "nx",                  "yes no yes unknown",      (bit(0x8000_0001, 3, 20, False), msr(0x1A0, 1 << 34))),
     ("iommu-not-announced",              "intel", "vt_d",                "unknown no no unknown",   (no_table("DMAR"), folder("/sys/class/iommu"))),
     ("iommu-not-announced",              "amd",   "amd_vi",              "unknown no no unknown",   (no_table("IVRS"), folder("/sys/class/iommu"))),
@@ -248,9 +261,11 @@ ROWS = [
     ("firmware-no-interrupt-remapping",  "intel", "interrupt_remapping", "yes no no unknown",       (intr_remap_flag, logs())),
     ("firmware-no-interrupt-remapping",  "amd",   "interrupt_remapping", "yes no no unknown",       (logs("AMD-Vi: Disabling interrupt remapping"),)),
     ("sr-iov-not-seen",                  "intel", "sr_iov",              "unknown no no unknown",   (file(VFS, None),)),
+    ("sr-iov-blocked",                   "intel", "sr_iov",              "yes no no unknown",       (file(VFS, None), blocked_sriov)),
+    ("not-in-silicon",                   "intel", "interrupt_remapping", "no yes no unknown",       (file("/sys/class/iommu/dmar0/intel-iommu/ecap", "f020d7"), logs())),
     ("firmware-off-memory-encryption",   "amd",   "sev",                 "yes no yes unknown",      (msr(0xC001_0010, 0),)),
     ("firmware-no-sev-es-asids",         "amd",   "sev_es",              "yes no yes unknown",      (register(0x8000_001F, 3, 1),)),
-    ("firmware-no-rmp",                  "amd",   "sev_snp",             "yes no yes unknown",      (msr(0xC001_0133, 0),)),
+    ("firmware-no-rmp",                  "amd",   "sev_snp",             "yes no yes unknown",      (msr(0xC001_0132, 0),)),
     ("firmware-no-rmp",                  "amd",   "sev_snp",             "yes no yes unknown",      (NO_SVM_MSR, logs("SEV-SNP: Memory for the RMP table has not been reserved by BIOS"))),
     ("firmware-off-tdx",                 "intel", "tdx",                 "unknown no yes unknown",  (msr(0x87, 63), logs(IR))),
     ("kernel-command-line",              "intel", "vt_d",                "yes yes no unknown",      (folder("/sys/class/iommu"), parameters("intel_iommu=off"))),
@@ -272,6 +287,7 @@ ROWS = [
     ("kernel-module-missing",            "amd",   "kvm",                 "n/a n/a no no",           (no_module("kvm_amd"),)),
     ("kernel-module-blacklisted",        "intel", "vmx",                 "yes yes no unknown",      (no_module("kvm_intel"), parameters("module_blacklist=kvm_intel"))),
     ("kernel-module-blacklisted",        "amd",   "kvm",                 "n/a n/a no no",           (no_module("kvm_amd"), parameters("modprobe.blacklist=nouveau,kvm-amd"))),
+    ("kernel-module-blacklisted",        "intel", "vmx",                 "yes yes no unknown",      (no_module("kvm_intel"), file("/etc/modprobe.d/no.conf", "install kvm-intel /bin/false"))),
     ("kernel-module-failed",             "amd",   "svm",                 "yes yes no unknown",      (no_module("kvm_amd"), logs("kvm_amd: Unknown symbol kvm_init (err -2)"))),
     ("module-parameter",                 "intel", "ept",                 "yes yes no unknown",      (parameter("kvm_intel.ept", "N"),)),
     ("module-parameter",                 "intel", "unrestricted_guest",  "yes yes no unknown",      (parameter("kvm_intel.unrestricted_guest", "N"),)),

@@ -320,3 +320,44 @@ def test_a_log_that_lost_its_beginning_cannot_say_no(intel):
     assert ask(intel.collect()).value("vmx.log_off") is False
     intel.file("/dev/kmsg", "6,900,0,-;x86/cpu: something\n")
     assert ask(intel.collect()).value("vmx.log_off") is None
+
+
+def test_what_turned_a_parameter_off_is_named(intel):
+    intel.file("/sys/module/kvm_intel/parameters/ept", "N\n")
+    intel.file("/etc/modprobe.d/kvm.conf", "# ours\noptions  kvm-intel ept=0 nested=1\noptions snd x=1\n")
+    snapshot = intel.collect()
+    assert snapshot.text("/etc/modprobe.d/kvm.conf") == "options kvm-intel ept=0 nested=1"
+    ept = claimed(snapshot)["ept"]
+    assert "kvm_intel.ept, by options kvm-intel ept=0 nested=1 (/etc/modprobe.d/kvm.conf)" in ept.cause_text
+    assert ept.remedy_text.startswith("Turn kvm_intel.ept on")
+    intel.file("/etc/modprobe.d/kvm.conf", "").file("/proc/cmdline", "ro kvm-intel.ept=0\n")
+    assert "by kvm-intel.ept=0 on the kernel command line" in claimed(intel.collect())["ept"].cause_text
+
+
+@pytest.mark.parametrize(("maker", "product", "words"), [
+    ("Dell Inc.", "PowerEdge R750", "Dell Inc. calls it ProcVirtualization (Redfish attribute)."),
+    ("Dell Inc.", "OptiPlex 7090", "calls it Virtualization (attribute of /sys/class/firmware-attributes)."),
+    ("HPE", "ProLiant DL380 Gen10", "ProcVirtualization"),
+    ("HP", "ProLiant DL380 G9", "ProcVirtualization"),
+    ("HP", "HP EliteBook 850 G8", "Virtualization Technology (VTx)"),
+    ("Lenovo", "ThinkSystem SR650", "Processors_IntelVirtualizationTechnology"),
+    ("LENOVO", "20J7S0DK00", "VirtualizationTechnology"),
+    ("Supermicro", "SYS-120U", "IntelVirtualizationTechnology (Redfish attribute, with a number behind it)"),
+    ("Cisco Systems Inc", "UCSC-C220", "biosVfIntelVirtualizationTechnology (UCS Manager token)"),
+    ("ASRockRack", "X570D4U", None),  # its name for this setting is not known
+    ("Nobody", "Box", None),
+])  # fmt: skip
+def test_the_remedy_ends_with_the_makers_own_name(intel, hosts, maker, product, words):
+    intel.msrs = {**hosts.INTEL_MSRS, 0x3A: 0x1}
+    intel.file("/sys/class/dmi/id/sys_vendor", maker).file("/sys/class/dmi/id/product_name", product)
+    remedy = claimed(intel.collect())["vmx"].remedy_text
+    assert ("calls it" in remedy) is (words is not None)
+    assert (words or "") in remedy
+
+
+@pytest.mark.parametrize(("logged", "who"), [(True, "before this kernel started"), (False, "by whom cannot be told")])
+def test_who_locked_the_register_is_said_only_where_it_is_known(intel, hosts, logged, who):
+    intel.msrs = {**hosts.INTEL_MSRS, 0x3A: 0x1}
+    if logged:
+        intel.log("x86/cpu: VMX (outside TXT) disabled by BIOS")
+    assert f"({who})" in claimed(intel.collect())["vmx"].cause_text

@@ -49,7 +49,7 @@ BROKEN = [
     #  profile                 maker    what is wrong                                                              the finding
     ("esxi-6.5",              "intel", lambda m: m.msrs.update({0x3A: 1}),                                         "hardware-virtualization"),
     ("esxi-6.5",              "amd",   lambda m: m.msrs.update({0xC001_0114: 0x18}),                               "hardware-virtualization"),
-    ("esxi-6.5",              "intel", lambda m: setattr(m, "cpus", 1),                                            "cores"),
+    ("esxi-6.5",              "intel", lambda m: setattr(m, "cpus", 1),                                            "cpus"),
     ("esxi-7",                "intel", lambda m: m.leaves.update({(1, 0): (0x000206C2, *m.leaves[1, 0][1:])}),     "cpu-generation"),
     ("esxi-8",                "intel", lambda m: m.leaves.update({(1, 0): (*m.leaves[1, 0][:2], m.leaves[1, 0][2] & ~(1 << 26), m.leaves[1, 0][3])}), "xsave"),
     ("hyperv",                "intel", lambda m: m.msrs.update({0x48B: 0x0257_7FFD << 32}),                        "second-level-translation"),
