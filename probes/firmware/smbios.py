@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from virtproof.spec import smbios
 from virtproof.spec.fault import Fault
 
+LEAST_2 = 0x1E  # version 2.1 of the specification wrote this length for the 31 bytes
 MAX_STRUCTURES, MAX_STRINGS, MAX_STRING = 4096, 64, 128
 REMOVED = "(removed)"
 # What makers write where they were to write a serial number: it names nobody, and tells that the number is missing.
@@ -64,13 +65,15 @@ def placeholder(text: str) -> bool:
 def version(entry: bytes) -> str:
     """The version that an entry point states: "3.4".  Raises ``Fault`` for what is none, or has a wrong checksum."""
     if entry.startswith(smbios.ANCHOR_3) and len(entry) >= smbios.ENTRY_3.size:
+        least = smbios.ENTRY_3.size
         _, _, length, major, minor, *_ = smbios.ENTRY_3.unpack_from(entry)
     elif entry.startswith(smbios.ANCHOR_2) and len(entry) >= smbios.ENTRY_2.size:
+        least = LEAST_2
         _, _, length, major, minor, *_ = smbios.ENTRY_2.unpack_from(entry)
     else:
         raise Fault("read the SMBIOS entry point", f"{entry[:8]!r} begins no entry point")
-    if length > len(entry) or sum(entry[:length]) & 0xFF:
-        raise Fault("read the SMBIOS entry point", "the checksum is wrong")
+    if not least <= length <= len(entry) or sum(entry[:length]) & 0xFF:
+        raise Fault("read the SMBIOS entry point", "its length or checksum is wrong")
     return f"{major}.{minor}"
 
 
