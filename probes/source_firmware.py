@@ -170,7 +170,7 @@ def setting(purpose: str) -> Source:
         for path, text in snapshot.paths().items():
             if path.startswith(SETUP) and path.endswith("/current_value"):
                 maker, _, name = path[len(SETUP) :].split("/")[:3]
-                if name in names:
+                if name.replace("!", "/") in names:  # sysfs writes a slash so
                     word = text.strip().casefold()
                     value: Value = True if word in ON else False if word in OFF else text[:60]
                     return (Seen(value, f"{maker} {name} = {text[:60]}"),)

@@ -74,7 +74,7 @@ TEXTS = (
     "/sys/bus/pci/drivers/intel-spi/*/intel_spi_protected",
     "/sys/bus/pci/drivers/intel-spi/*/intel_spi_bios_locked",
     f"{SETUP}/pending_reboot",
-    *(f"{SETUP}/{name}/current_value" for names in SETTINGS.values() for name in names),
+    *(f"{SETUP}/{name.replace('/', '!')}/current_value" for names in SETTINGS.values() for name in names),
 )  # fmt: skip
 DIRECTORIES = (
     "/sys/class/iommu",
