@@ -42,10 +42,10 @@ $(bin)/python:
 	$(PYTHON) -m venv $(venv)
 
 $(venv)/installed: $(bin)/python pyproject.toml
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[software]'
 	@touch $@
 
 $(venv)/installed-dev: $(bin)/python pyproject.toml
 	@.ci/prepare gcc libc6-dev
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,software]'
 	@touch $@ $(venv)/installed

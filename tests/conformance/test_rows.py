@@ -2,12 +2,14 @@
 
 import csv
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
 import capstone
 import pytest
 
+from virtproof import conformance
 from virtproof.conformance.case import Case, Program, Row
 from virtproof.conformance.catalogue import AREAS, all_cases
 from virtproof.conformance.encode import SELECTORS, encode
@@ -29,6 +31,11 @@ BITS = {
 }
 RULES_CALL_IT = {Mode.PSE32: "2-level"}
 NOT_AN_INSTRUCTION = "(bad)"
+COMPLETE = ("cpuid", "msr")  # areas of which every rule of priority 1 and 2 has a case, or a reason
+OMITTED = {
+    row["id"]: row["reason"]
+    for row in tomllib.loads((Path(conformance.__path__[0]) / "omitted.toml").read_text())["omitted"]
+}
 
 
 def of(cases: list[Row] | tuple[Case, ...]) -> pytest.MarkDecorator:
@@ -136,3 +143,17 @@ class TestCatalogue:
         """A case may go beyond the rules, beside those of its group."""
         groups = {tuple(id_.split(".")[:2]) for id_ in rules}
         assert [case.id for case in CASES if tuple(case.id.split(".")[:2]) not in groups] == []
+
+    @pytest.mark.parametrize("area", COMPLETE)
+    def test_every_rule_that_matters_has_a_case_or_a_reason(self, rules: dict[str, dict[str, str]], area: str) -> None:
+        covered = {id_ for case in CASES for id_ in (case.id, *case.refs)} | OMITTED.keys()
+        wanted = {id_ for id_, rule in rules.items() if rule["area"] == area and rule["priority"] in ("1", "2")}
+        assert sorted(wanted - covered) == []
+
+    def test_what_is_omitted_is_a_rule(self, rules: dict[str, dict[str, str]]) -> None:
+        assert sorted(OMITTED.keys() - rules.keys()) == []
+
+
+def test_what_is_omitted_has_a_reason_and_no_case() -> None:
+    assert all(reason.strip() for reason in OMITTED.values())
+    assert not OMITTED.keys() & {case.id for case in CASES}

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from virtproof.conformance.areas.msr.refused import NOT_CANONICAL, RDMSR, UNKNOWN, WRMSR, wr
+from virtproof.conformance.areas.msr.refused import EFER, RDMSR, UNKNOWN, WRMSR, wr
 from virtproof.conformance.case import Case, Expect, HostScript, Insn, Row, Script, completes, family, faults
 from virtproof.conformance.guest import Inapplicable, check, hosted
 from virtproof.guest_payloads.trampoline import Mode
@@ -229,6 +229,7 @@ def script(id: str, title: str, run: Script, priority: int, *requires: str) -> H
 
 
 READ = {"rcx": UNKNOWN}
+RESERVED = int(EFER) | 1 << 1  # of EFER
 READ_ONLY, WRITE_ONLY = MsrFilterFlag.READ, MsrFilterFlag.WRITE
 INVAL, NOT_KNOWN, FILTERED = MsrExitReason.INVAL, MsrExitReason.UNKNOWN, MsrExitReason.FILTER
 LSTAR, FS_BASE, X2APIC_ID = Msr.IA32_LSTAR, Msr.IA32_FS_BASE, 0x802
@@ -239,7 +240,7 @@ CASES: tuple[Case, ...] = (
     exit_case("msr.gen.exit_reason_rd", "A read of an unknown register leaves, and gets what the monitor answers", RDMSR, completes(regs=ANSWER), READ, VALUE, exits.RdMsr(UNKNOWN, NOT_KNOWN)),
     exit_case("msr.gen.exit_reason_wr", "A write of an unknown register leaves with its value",                    WRMSR, completes(), wr(UNKNOWN, VALUE), 0, exits.WrMsr(UNKNOWN, VALUE, NOT_KNOWN)),
     exit_case("msr.gen.exit_error",     "What the monitor refuses raises #GP(0)",                                  RDMSR, GP, READ, None, exits.RdMsr(UNKNOWN, NOT_KNOWN)),
-    exit_case("msr.gen.exit_inval",     "An illegal value leaves as invalid",                                      WRMSR, GP, wr(Msr.IA32_KERNEL_GS_BASE, NOT_CANONICAL), None, exits.WrMsr(Msr.IA32_KERNEL_GS_BASE, NOT_CANONICAL, INVAL), priority=2),
+    exit_case("msr.gen.exit_inval",     "An illegal value leaves as invalid",                                      WRMSR, GP, wr(Msr.IA32_EFER, RESERVED), None, exits.WrMsr(Msr.IA32_EFER, RESERVED, INVAL), priority=2),
     exit_case("msr.gen.cpl3_order",     "RDMSR at CPL 3 raises #GP(0) and does not leave",                         RDMSR, GP, READ, VALUE, priority=2, ring=3),
     exit_case("msr.gen.filter_passthru", "A filtered register leaves that needs no exit else",                     WRMSR, completes(), wr(FS_BASE, 0x1000), 0, exits.WrMsr(FS_BASE, 0x1000, FILTERED), ranges=(deny([FS_BASE]),), priority=2),
     exit_case("msr.gen.filter_exit_rd", "A filtered read leaves as filtered",                                      RDMSR, completes(regs=ANSWER), {"rcx": LSTAR}, VALUE, exits.RdMsr(LSTAR, FILTERED), ranges=(deny([LSTAR]),)),

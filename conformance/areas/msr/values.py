@@ -2,8 +2,8 @@
 
 Reserved bits and types: MTRRs hold the types 0, 1, 4, 5 and 6; a base and a mask have no bits above MAXPHYADDR.
 IA32_MTRRCAP is read-only, IA32_PRED_CMD write-only.  Bits of IA32_SPEC_CTRL and IA32_XSS that no feature brings are
-reserved.  IA32_MCi_CTL takes zeros or ones, IA32_MCi_STATUS zero (Intel).  Bits 63:32 of IA32_FMASK and IA32_TSC_AUX are
-reserved on Intel; AMD ignores them.  IA32_SYSENTER_ESP and EIP hold canonical addresses on Intel.
+reserved.  IA32_MCi_CTL takes zeros or ones, IA32_MCi_STATUS zero (Intel).  Bits 63:32 of IA32_TSC_AUX are reserved on Intel; AMD
+ignores them.  IA32_SYSENTER_ESP and EIP hold canonical addresses on Intel.
 
 A row writes, and reads back; that the monitor reads the same is a case of its own (monitor.py).
 """
@@ -106,7 +106,6 @@ CASES = (
     rule("msr.rw.mc0_status",      "MC0_STATUS keeps zero",                 **keeps(MC0_STATUS, 0), requires=("mca",), priority=2),
     rule("msr.rw.pred_cmd",        "PRED_CMD takes IBPB",                   WRMSR, completes(), regs=wr(Msr.IA32_PRED_CMD, 1), requires=("spec_ctrl",), priority=2),
 
-    rule("msr.rsvd.sfmask",        "FMASK: bit 32 is reserved on Intel",    **refuses(Msr.IA32_FMASK, 1 << 32), requires=INTEL, priority=2),
     rule("msr.rsvd.tsc_aux",       "TSC_AUX: bit 32 is reserved on Intel",  **refuses(Msr.IA32_TSC_AUX, 1 << 32), requires=("rdtscp", *INTEL), priority=2),
     rule("msr.rsvd.sysenter_esp",  "SYSENTER_ESP: not canonical",           **refuses(Msr.IA32_SYSENTER_ESP, NOT_CANONICAL), requires=INTEL, priority=2),
     rule("msr.rsvd.sysenter_eip",  "SYSENTER_EIP: not canonical",           **refuses(Msr.IA32_SYSENTER_EIP, NOT_CANONICAL), requires=INTEL),
