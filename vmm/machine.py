@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from time import monotonic
 from types import TracebackType
@@ -31,6 +31,7 @@ from virtproof.vmm.watchdog import guard
 if TYPE_CHECKING:  # what few machines need is imported when they need it
     from virtproof.vmm.description import Description
     from virtproof.vmm.smp import Crew
+    from virtproof.vmm.startup import Startup
 
 MIB = 1 << 20
 SLICE = 0.001  # seconds that a guest runs at a stretch while descriptors are waited for
@@ -45,8 +46,8 @@ Irqchip = Literal["kernel", "split", "injected", "user"]
 class Machine:
     """One VM.  What is not asked for is not created.  Use it as a context manager.
 
-    - ``vcpus``: how many.  With local APICs in the kernel all but the first wait for INIT and SIPI; without, each runs
-      from the registers it was given.
+    - ``vcpus``: how many.  With local APICs all but the first wait for INIT and SIPI; without, each runs from the
+      registers it was given.
     - ``ram``: bytes of memory from guest-physical 0, what exceeds 3 GiB from 4 GiB on; 0: none, slots are the caller's.
     - ``cpuid``: what the guest's CPUID instruction answers; None leaves KVM's default: nothing.  Each vCPU has APIC ids
       of its own.  ``cpuid_masks`` names features that are taken away (``vmm.cpuid.MASKS``), ``cpuid_overrides`` comes
@@ -104,9 +105,6 @@ class Machine:
                 raise Fault(
                     "make a machine with a PIT", "it needs 8259s to interrupt", 'use irqchip="kernel" or "user"'
                 )
-            if self.models_apics and vcpus > 1:
-                saw = "the monitor's own local APICs cannot start a second processor"
-                raise Fault(f"make a machine with {vcpus} vCPUs", saw, 'use irqchip="kernel" on an engine that has it')
             if self.models_apics:
                 self.vm.leave_apics_to_monitor()
             else:
@@ -114,6 +112,7 @@ class Machine:
             self.vcpus = self._create_vcpus(vcpus, cpuid)
             self.vcpu = self.vcpus[0]
             self.accesses: tuple[Accesses, ...] = (self.bus,) * vcpus  # by vCPU
+            self._startups: Mapping[int, Startup] = {}
             if self.models_apics:
                 self._model_controllers()
             self._wire_controller()
@@ -123,7 +122,7 @@ class Machine:
             if vcpus > 1:
                 from virtproof.vmm.smp import Crew  # noqa: PLC0415
 
-                self._crew = Crew(self.vcpus, self.accesses, self.lock, self.events)
+                self._crew = Crew(self.vcpus, self.accesses, self.lock, self.events, self._startups)
                 stack.callback(self._crew.close)
             self._resources = stack.pop_all()
 
@@ -150,22 +149,23 @@ class Machine:
         now = self.events.clock.now
         apics = LocalApics(
             self.vcpus,
-            [features.apic_features(vcpu.cpuid()) for vcpu in self.vcpus],
             after=self.after,
             now=now,
             lock=self.lock,
             asks=self._interrupt_waits,
             nmi=self.nmi,
+            kicks=self._kick,
         )
+        self._startups = apics.startups
         if self.irqchip == "split":
             self.interrupts = SplitIrqchip(apics)
-            apics.attach(self.vcpus)
+            apics.attach()
             apics.ended = self.interrupts.ended
         else:
             user = UserIrqchip(apics, self.lock)
             user.add_to(self.bus)
             self.interrupts = user
-            apics.attach(self.vcpus, user.pic)
+            apics.attach(user.pic)
         if self.pit:
             add_pit(self.bus, self.interrupts.set_line, self.after, now)
         self.accesses = tuple(apics.accesses(index, self.bus) for index in range(len(self.vcpus)))
@@ -203,6 +203,11 @@ class Machine:
 
     def _interrupt_waits(self, vcpu: int = 0) -> None:
         self.vcpus[vcpu].request_interrupt_window()
+        if self._crew is not None:
+            self._crew.wake()
+
+    def _kick(self, vcpu: int) -> None:
+        self.vcpus[vcpu].kick()
         if self._crew is not None:
             self._crew.wake()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from time import monotonic
 
@@ -18,6 +18,7 @@ from virtproof.spec.fault import Fault
 from virtproof.vmm.engine import Accesses, Vcpu
 from virtproof.vmm.events import EventLoop
 from virtproof.vmm.exits import Exit, Halt, Interrupted, Timeout
+from virtproof.vmm.startup import Startup
 
 LOOK = 3600.0  # seconds after which the loop looks again anyway: poll takes no more than 24 days
 KICK_INTERVAL = 0.01  # seconds between kicks of a vCPU that is to stop
@@ -56,8 +57,10 @@ class Crew:
         accesses: Sequence[Accesses],
         lock: AbstractContextManager[object],
         events: EventLoop,
+        startups: Mapping[int, Startup] | None = None,
     ) -> None:
         self._vcpus, self._events, self._lock = vcpus, events, lock
+        self._startups = startups or {}  # by vCPU: those whose INIT and SIPI are the monitor's to carry out
         self._accesses = [LockedAccesses(bus, lock) for bus in accesses]  # by vCPU
         self._wakes = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._changed = threading.Condition()  # of what follows
@@ -138,15 +141,25 @@ class Crew:
         return False
 
     def _wakeful(self) -> bool:
-        return any(vcpu.wakeful for vcpu in self._vcpus)
+        return any(self._wakes_up(index) for index in range(len(self._vcpus)))
+
+    def _wakes_up(self, index: int) -> bool:
+        startup = self._startups.get(index)
+        if startup is not None and (startup.due or startup.waits):
+            return startup.due
+        return self._vcpus[index].wakeful
 
     def _serve(self, index: int, vcpu: Vcpu) -> None:
         """The life of one thread."""
         try:
             while not self._ending:
+                startup = self._startups.get(index)
+                if startup is not None and (startup.due or startup.waits) and not startup.carry_out():
+                    self._rest(index)
+                    continue
                 stopped = vcpu.run(self._accesses[index])
                 if isinstance(stopped, Halt):
-                    self._rest(vcpu)
+                    self._rest(index)
                 elif not isinstance(stopped, Interrupted):
                     with self._changed:
                         self._stopped = self._stopped or (index, stopped)
@@ -156,12 +169,12 @@ class Crew:
                 self._error = self._error or err
         self.end()
 
-    def _rest(self, vcpu: Vcpu) -> None:
-        """Sleep in a halt that the kernel does not know, until something wakes the vCPU."""
+    def _rest(self, index: int) -> None:
+        """Sleep in a halt that the kernel does not know, or until SIPI, until something wakes the vCPU."""
         with self._changed:
             self._halted += 1
             self.wake()
-            while not self._ending and not vcpu.wakeful:
+            while not self._ending and not self._wakes_up(index):
                 self._changed.wait()
             self._halted -= 1
 

@@ -17,7 +17,7 @@ from virtproof.spec import i8254, i8259, ioapic
 from virtproof.spec.x86.apic import SIZE, Delivery, Icr, Lvt, MsiAddress, MsiData, Register, Shorthand
 from virtproof.spec.x86.msr import Msr
 from virtproof.vmm.bus import Bus
-from virtproof.vmm.cpuid import ApicFeatures
+from virtproof.vmm.cpuid import ApicFeatures, apic_features
 from virtproof.vmm.devices.apic_timer import ApicTimer
 from virtproof.vmm.devices.ioapic import IoApic
 from virtproof.vmm.devices.lapic import LocalApic
@@ -27,6 +27,7 @@ from virtproof.vmm.engine import Accesses, Vcpu
 from virtproof.vmm.events import Timer
 from virtproof.vmm.interrupts import EndsOfInterrupts
 from virtproof.vmm.routing import Route
+from virtproof.vmm.startup import Startup
 
 After = Callable[[int, Callable[[], None]], Timer]
 Lock = AbstractContextManager[object]
@@ -113,34 +114,39 @@ class ApicAccesses:
 class LocalApics:
     """The local APICs of a machine, and the messages between them.
 
-    ``offers`` says of each what its CPUID tells.  ``ended`` is told of the end of each level-triggered vector;
-    ``asks`` is called with the number of a vCPU for which an interrupt waits, ``nmi`` where it gets an NMI.
+    What each offers is what its vCPU's CPUID tells.  ``ended`` is told of the end of each level-triggered vector;
+    ``asks`` is called with the number of a vCPU for which an interrupt waits, ``nmi`` where it gets an NMI, ``kicks``
+    where it gets INIT or SIPI.  Those are carried out by ``startups``, which has all but the first processor.
     """
 
     def __init__(
         self,
         vcpus: Sequence[Vcpu],
-        offers: Sequence[ApicFeatures],
         *,
         after: After,
         now: Callable[[], int],
         lock: Lock,
         asks: Callable[[int], None],
         nmi: Callable[[int], None],
+        kicks: Callable[[int], None],
     ) -> None:
-        self._lock, self._asks, self._nmi = lock, asks, nmi
+        self._vcpus = vcpus
+        self._lock, self._asks, self._nmi, self._kicks = lock, asks, nmi, kicks
         self.ended: Callable[[int], None] = lambda vector: None
         self._tscs = [Tsc(vcpu, now) if len(vcpus) > 1 else None for vcpu in vcpus]
         self.apics = [
-            self._make(index, offered, ApicTimer(after, now, tsc or vcpu))
-            for index, (vcpu, offered, tsc) in enumerate(zip(vcpus, offers, self._tscs, strict=True))
+            self._make(index, apic_features(vcpu.cpuid()), ApicTimer(after, now, tsc or vcpu))
+            for index, (vcpu, tsc) in enumerate(zip(vcpus, self._tscs, strict=True))
         ]
+        self.startups = {
+            index: Startup(vcpu, lock, self.apics[index].reset) for index, vcpu in enumerate(vcpus) if index
+        }
         # As firmware leaves it, and KVM begins: the first processor takes what the 8259s have.
         self.apics[0].lvt[Register.LVT_LINT0] = Lvt(0).but(delivery=Delivery.EXTINT)
 
-    def attach(self, vcpus: Sequence[Vcpu], pic: PicPair | None = None) -> None:
-        """Make each vCPU ask its APIC."""
-        for vcpu, apic, tsc in zip(vcpus, self.apics, self._tscs, strict=True):
+    def attach(self, pic: PicPair | None = None) -> None:
+        """Make each vCPU ask its APIC, and ``pic`` for what comes through LINT0."""
+        for vcpu, apic, tsc in zip(self._vcpus, self.apics, self._tscs, strict=True):
             vcpu.controller = vcpu.msrs = vcpu.task_priority = VcpuApic(apic, pic, self._lock, tsc)
 
     def accesses(self, index: int, bus: Accesses) -> Accesses:
@@ -163,20 +169,26 @@ class LocalApics:
     def set_routes(self, routes: Sequence[Route]) -> None:
         """Nothing: who routes lines to messages needs no table here."""
 
-    def state(self) -> list[dict[str, Any]]:
-        return [apic.state() for apic in self.apics]
+    def state(self) -> dict[str, Any]:
+        return {
+            "apics": [apic.state() for apic in self.apics],
+            "waits": [startup.waits for startup in self.startups.values()],
+        }
 
-    def restore(self, state: list[dict[str, Any]]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Take what ``state`` gave.  Raises ValueError, TypeError or KeyError for anything else."""
-        for apic, saved in zip(self.apics, state, strict=True):
+        for apic, vcpu, saved in zip(self.apics, self._vcpus, state["apics"], strict=True):
+            apic.x2apic, apic.tsc_deadline, apic.physical_bits = apic_features(vcpu.cpuid())
             apic.restore(saved)
+        for startup, waits in zip(self.startups.values(), state["waits"], strict=True):
+            startup.waits = bool(waits)
 
     def _make(self, index: int, offered: ApicFeatures, timer: ApicTimer) -> LocalApic:
         return LocalApic(
             timer,
             send=lambda command: self._send(index, command),
             ended=self._end,
-            signal=lambda delivery, vector: self._signal(index, delivery),
+            signal=lambda delivery, vector: self._signal(index, delivery, vector),
             asks=lambda: self._asks(index),
             apic_id=index,
             bsp=index == 0,
@@ -211,9 +223,17 @@ class LocalApics:
         taken = [apic.accept(delivery, vector, level=level) for apic in named]
         return any(taken)
 
-    def _signal(self, index: int, delivery: Delivery) -> None:
-        if delivery is Delivery.NMI:
-            self._nmi(index)
+    def _signal(self, index: int, delivery: Delivery, vector: int) -> None:
+        startup = self.startups.get(index)
+        match delivery:
+            case Delivery.NMI:
+                self._nmi(index)
+            case Delivery.INIT if startup is not None:
+                startup.init()
+                self._kicks(index)
+            case Delivery.STARTUP if startup is not None:
+                startup.startup(vector)
+                self._kicks(index)
 
 
 class UserIrqchip(EndsOfInterrupts):
@@ -244,14 +264,13 @@ class UserIrqchip(EndsOfInterrupts):
         self.apics.signal_msi(address, data)
 
     def state(self) -> dict[str, Any]:
+        """The local APICs': what is on the bus is saved as the devices there."""
         with self._lock:
-            return {"pic": self.pic.state(), "ioapic": self.ioapic.state(), "apics": self.apics.state()}
+            return self.apics.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         with self._lock:
-            self.ioapic.restore(state["ioapic"])
-            self.apics.restore(state["apics"])
-            self.pic.restore(state["pic"])
+            self.apics.restore(state)
 
 
 def add_pit(bus: Bus, set_line: Callable[[int, bool], None], after: After, now: Callable[[], int]) -> Pit:

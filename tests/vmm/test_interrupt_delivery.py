@@ -57,6 +57,12 @@ WAYS = {
         lambda level: h.ENABLE_APIC + h.outb(0x21, 0xFF) + h.ioapic_setup(LINE, VECTOR, level=level),
         h.EOI_APIC,
     ),
+    "user pic": Way("user", lambda level: h.pic_setup(level=1 << LINE if level else 0), h.EOI_PIC),
+    "user ioapic": Way(
+        "user",
+        lambda level: h.ENABLE_APIC + h.outb(0x21, 0xFF) + h.ioapic_setup(LINE, VECTOR, level=level),
+        h.EOI_APIC,
+    ),
     "split": Way("split", lambda level: h.ENABLE_APIC, h.EOI_APIC, route),
     "injected": Way("injected", lambda level: b"", b"", level_lines),
 }
@@ -65,7 +71,7 @@ WAYS = {
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, engine: KvmEngine) -> Way:
     found: Way = WAYS[request.param]
-    needed = {"kernel": Cap.IRQCHIP, "split": Cap.SPLIT_IRQCHIP}.get(found.irqchip)
+    needed = {"kernel": Cap.IRQCHIP, "split": Cap.SPLIT_IRQCHIP, "user": Cap.X86_MSR_FILTER}.get(found.irqchip)
     if needed is not None and not engine.kvm.check_extension(needed):
         pytest.skip(f"this kernel does not offer KVM_CAP_{needed.name}")
     return found
@@ -75,7 +81,7 @@ ENDS_EARLY = "kvm_pvm ends an interrupt of the local APIC as it delivers it: the
 
 
 def apic_keeps_isr(engine: KvmEngine, way: Way) -> None:
-    if way.eoi == h.EOI_APIC and engine.backend.name == "kvm_pvm":
+    if way.irqchip != "user" and way.eoi == h.EOI_APIC and engine.backend.name == "kvm_pvm":
         pytest.skip(ENDS_EARLY)
 
 
@@ -187,7 +193,7 @@ def test_two_injected_interrupts_come_one_after_the_other_without_an_exit_betwee
     assert device.results == [2]
 
 
-@pytest.mark.parametrize("irqchip", ["kernel", "split", "injected"])
+@pytest.mark.parametrize("irqchip", ["kernel", "split", "injected", "user"])
 @pytest.mark.parametrize("vcpus", [1, 2])
 def test_a_message_and_an_nmi_reach_the_guest(engine: KvmEngine, irqchip: Irqchip, vcpus: int) -> None:
     apic = irqchip != "injected"

@@ -255,10 +255,10 @@ def counting(engine: KvmEngine, **asked: Any) -> Machine:
 
 
 @pytest.mark.kvm
-@pytest.mark.parametrize("irqchip", [False, "kernel", "split", "injected"])
+@pytest.mark.parametrize("irqchip", [False, "kernel", "split", "injected", "user"])
 def test_a_machine_goes_on_where_it_was(engine: KvmEngine, tmp_path: Path, irqchip: bool | Irqchip) -> None:
     devices: list[Until] = []
-    with counting(engine, irqchip=irqchip, pit=irqchip == "kernel") as guest:
+    with counting(engine, irqchip=irqchip, pit=irqchip in ("kernel", "user")) as guest:
         device = furnish(guest)
         for _ in range(3):
             assert guest.run(SECONDS) == exits.Interrupted()

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from virtproof.conformance.areas.interrupts import apic_mode, halt, ioapic, lapic, pic
-from virtproof.conformance.areas.timers import local_apic, pit
+from virtproof.conformance.areas.interrupts import apic_mode, halt, ioapic, ipi, lapic, pic
+from virtproof.conformance.areas.smp import exits, startup
+from virtproof.conformance.areas.timers import local_apic, pit, tsc
 from virtproof.conformance.case import Case
 from virtproof.conformance.execute import execute
 from virtproof.kvm import CpuidEntry
@@ -16,13 +17,15 @@ from virtproof.results import Verdict
 from virtproof.spec.fault import Fault
 from virtproof.spec.x86.cpuid import Leaf1Ecx, Leaf1Edx
 from virtproof.vmm.bus import Bus
-from virtproof.vmm.cpuid import ApicFeatures, Override, apic_features
+from virtproof.vmm.cpuid import Override, apic_features
 from virtproof.vmm.engine import Vcpu
 from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.events import EventLoop, ManualClock
 from virtproof.vmm.interrupts import SplitIrqchip
 from virtproof.vmm.machine import Machine
+from virtproof.vmm.registers import SREGS_SIZE, Registers, SpecialRegisters
 from virtproof.vmm.routing import to_vector
+from virtproof.vmm.state import Stateful
 from virtproof.vmm.user_irqchip import LocalApics, UserIrqchip, VcpuApic, add_pit
 
 APIC, IOAPIC = 0xFEE0_0000, 0xFEC0_0000
@@ -39,6 +42,16 @@ class Processor:
 
     def tsc(self) -> int:
         return 0
+
+    def cpuid(self) -> list[CpuidEntry]:
+        offered = int(Leaf1Ecx(0).but(x2apic=1, tsc_deadline=1))
+        return [CpuidEntry(1, 0, 0, 0, 0, offered, 0), CpuidEntry(0x8000_0008, 0, 0, 40, 0, 0, 0)]
+
+    def registers(self) -> Registers:
+        return Registers()
+
+    def special_registers(self) -> SpecialRegisters:
+        return SpecialRegisters.unpack(bytes(SREGS_SIZE))
 
     def tsc_khz(self) -> int:
         return 1_000_000
@@ -57,16 +70,16 @@ class Board:
         vcpus = cast(list[Vcpu], self.processors)
         self.apics = LocalApics(
             vcpus,
-            [ApicFeatures(x2apic=True, tsc_deadline=True, physical_bits=40)] * count,
             after=self.events.after,
             now=self.clock.now,
             lock=threading.RLock(),
             asks=self.asked.append,
             nmi=self.nmis.append,
+            kicks=lambda index: None,
         )
         self.chip = UserIrqchip(self.apics, threading.RLock())
         self.chip.add_to(self.bus)
-        self.apics.attach(vcpus, self.chip.pic)
+        self.apics.attach(self.chip.pic)
         self.views = [self.apics.accesses(index, self.bus) for index in range(count)]
         for index in range(count):
             self.put(index, SVR, 0x1FF)
@@ -235,14 +248,19 @@ def test_state_goes_round() -> None:
     board.route(20, 0x60 | LEVEL, 1)
     board.chip.set_line(20, True)
     board.chip.set_line(4, True)
+    for (_, device), (_, saved) in zip(other.bus.devices(), board.bus.devices(), strict=True):
+        assert isinstance(device, Stateful)
+        assert isinstance(saved, Stateful)
+        device.restore(saved.state())
     other.chip.restore(board.chip.state())
     assert other.chip.state() == board.chip.state()
     assert other.taken() == [0x24, 0x60]
+    assert board.bus.mmio_read(IOAPIC + 0x10, 4) == other.bus.mmio_read(IOAPIC + 0x10, 4) == 0x60 | LEVEL | 1 << 14
 
 
-@pytest.mark.parametrize("change", [{"pic": {}}, {"ioapic": []}, {"apics": []}, {"apics": None}, {"pic": None}])
+@pytest.mark.parametrize("change", [{"apics": []}, {"apics": None}, {"waits": []}, {"waits": 1}])
 def test_what_no_state_gives_is_refused(change: dict[str, Any]) -> None:
-    board = Board()
+    board = Board(2)
     with pytest.raises((ValueError, TypeError, KeyError)):
         board.chip.restore(board.chip.state() | change)
 
@@ -256,13 +274,16 @@ def monitors(engine: KvmEngine) -> KvmEngine:
     return KvmEngine(engine.kvm, kernel_irqchip=False)
 
 
-def single() -> list[Case]:
-    families = (pic.CASES, ioapic.CASES, lapic.CASES, apic_mode.CASES, halt.CASES, local_apic.CASES, pit.CASES)
+def cases() -> list[Case]:
+    families = (
+        *(pic.CASES, ioapic.CASES, lapic.CASES, apic_mode.CASES, halt.CASES, ipi.CASES),
+        *(local_apic.CASES, pit.CASES, tsc.CASES, startup.CASES, exits.CASES),
+    )
     return [case for family in families for case in family]
 
 
 @pytest.mark.kvm
-@pytest.mark.parametrize("case", single(), ids=lambda case: case.id)
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
 def test_cases_of_interrupts_and_timers_pass(monitors: KvmEngine, case: Case) -> None:
     result = execute(case, monitors)
     assert result.verdict is Verdict.PASS, (result.reason, result.checks)
@@ -293,12 +314,6 @@ def test_an_override_takes_x2apic_mode_away(engine: KvmEngine) -> None:
         controller = machine.vcpu.msrs
         assert controller is not None
         assert not controller.write_msr(0x1B, APIC | 0xC00)
-
-
-@pytest.mark.kvm
-def test_a_second_processor_is_refused(engine: KvmEngine) -> None:
-    with pytest.raises(Fault, match="second processor"):
-        Machine(engine, vcpus=2, irqchip="user")
 
 
 @pytest.mark.kvm

@@ -97,7 +97,8 @@ class LocalApic:
 
     ``send`` delivers an interrupt command, to this APIC too; its destination is a whole word in x2APIC mode and one
     byte else.  ``ended`` broadcasts the EOI of a level-triggered vector.  ``signal`` is told what the processor gets
-    past IRR: NMI, INIT, or STARTUP with its vector.  ``asks`` is called when ``pending`` becomes true.
+    past IRR: NMI, INIT, or STARTUP with its vector.  ``asks`` is called when ``pending`` becomes true.  ``x2apic``,
+    ``tsc_deadline`` and ``physical_bits`` are what CPUID offers.
     """
 
     def __init__(
@@ -117,8 +118,8 @@ class LocalApic:
         self.timer = timer
         timer.expired = lambda: self._local(Register.LVT_TIMER)
         self._send, self._ended, self._signal, self._asks = send, ended, signal, asks
-        self._initial_id, self._x2apic, self._tsc_deadline = apic_id, x2apic, tsc_deadline
-        self._physical_bits = physical_bits
+        self._initial_id = apic_id
+        self.x2apic, self.tsc_deadline, self.physical_bits = x2apic, tsc_deadline, physical_bits
         self.base = ApicBase(spec.BASE).but(en=1, bsp=bsp)
         self.lint = [False, False]
         self.pending = False  # an interrupt waits that the processor would take with IF set
@@ -190,7 +191,7 @@ class LocalApic:
             case Msr.IA32_APIC_BASE:
                 return self.base
             case Msr.IA32_TSC_DEADLINE:
-                return self.timer.deadline if self._tsc_deadline else None
+                return self.timer.deadline if self.tsc_deadline else None
         number = index - spec.X2APIC
         if index not in X2APIC_MSRS or not self.x2 or number not in _READABLE:
             return None
@@ -201,9 +202,9 @@ class LocalApic:
             case Msr.IA32_APIC_BASE:
                 return self._set_base(ApicBase(value))
             case Msr.IA32_TSC_DEADLINE:
-                if self._tsc_deadline:
+                if self.tsc_deadline:
                     self.timer.set_deadline(value)
-                return self._tsc_deadline
+                return self.tsc_deadline
         number = index - spec.X2APIC
         allowed = _X2APIC.get(Register(number)) if number in _X2APIC else None
         if not self.x2 or allowed is None or value & ~allowed:
@@ -366,8 +367,8 @@ class LocalApic:
             self._lint(_LINTS.index(number))
 
     def _valid(self, base: ApicBase) -> bool:
-        possible = (base.en and self._x2apic) or not base.extd
-        return possible and not base.reserved and not base >> self._physical_bits
+        possible = (base.en and self.x2apic) or not base.extd
+        return possible and not base.reserved and not base >> self.physical_bits
 
     def _set_base(self, new: ApicBase) -> bool:
         """Change the mode: "x2APIC State Transitions"."""

@@ -380,3 +380,9 @@ class SystemControl:
     def write(self, offset: int, size: int, value: int) -> None:
         self.written = Gates(value & 0x0F)
         self._channel.set_gate(self.written.gate2)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: the timer keeps it."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None: ...

@@ -78,6 +78,8 @@ def signals(
 
 def _irqfd(engine: Engine) -> Iterable[Check]:
     """Three signals of an event that is routed to a message are three interrupts."""
+    if not engine.kernel_irqchip:
+        raise Inapplicable("the interrupt controllers are the monitor's own, KVM knows nothing of them")
     fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     try:
 
