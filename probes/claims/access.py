@@ -24,6 +24,9 @@ def backend_step(inquiry: Inquiry, module: str) -> Step:
         return YES
     if inquiry.yes("kvm.software"):
         return Step(Layer.NO, "software-backend", {"module": str(backend)})
+    if inquiry.yes("xen.control_domain"):
+        detail = " (this system is the control domain of Xen, which runs below it)"
+        return Step(Layer.NO, "other-hypervisor", {"detail": detail})
     if inquiry.no(f"{module}.loaded"):
         return _not_loaded(inquiry, module)
     if inquiry.yes(f"{module}.loaded") and inquiry.no("kvm.node"):

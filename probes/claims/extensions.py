@@ -176,7 +176,7 @@ def _reported(inquiry: Inquiry, name: str, what: str, clears_since: tuple[int, i
         return YES
     if not inquiry.no(f"{name}.flag") or not clears or inquiry.virtual:
         return inquiry.unread(f"{name}.firmware")
-    if cleared(inquiry, name):
+    if cleared(inquiry, name) or inquiry.yes("xen.control_domain"):  # both hide the flag
         return inquiry.unread(f"{name}.firmware")
     detail = f"CPUID has it, the flag {name} is missing from /proc/cpuinfo"
     return Step(Layer.NO, "firmware-off-reported", {"what": what, "detail": detail, "setting": name})

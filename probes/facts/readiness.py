@@ -20,6 +20,7 @@ HW_VULN = linux("admin-guide/hw-vuln/index.rst", "Hardware vulnerabilities")
 HUGETLB = linux("admin-guide/mm/hugetlbpage.rst", "HugeTLB Pages")
 THP = linux("admin-guide/mm/transhuge.rst", "Transparent Hugepage Support")
 SRIOV = Cite("PCI Express Base Specification 6.0", "Single Root I/O Virtualization and Sharing")
+XEN = linux("ABI/stable/sysfs-hypervisor-xen", "/sys/hypervisor/properties/capabilities")
 MODULE = linux("virt/kvm/api.rst", "General description")
 
 
@@ -42,6 +43,16 @@ def huge_pages(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
     counts = {size: int(value) for size, value in pools.items() if value.isascii() and value.isdigit()}
     raw = ", ".join(f"{count} of {size} kB" for size, count in sorted(counts.items()))
     return (Seen(sum(size * count for size, count in counts.items()) >> 10, raw),)
+
+
+def control_domain(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
+    """Is this the control domain of Xen?  Then Xen, below it, has the processor's virtualization."""
+    capabilities = snapshot.text("/sys/hypervisor/properties/capabilities")
+    if capabilities is not None:
+        return (Seen("control_d" in capabilities, capabilities[:120]),)
+    if snapshot.absent("files", "/sys/hypervisor/type"):
+        return (Seen(False, "no /sys/hypervisor"),)
+    return Unknown(snapshot.obstacle("files", "/sys/hypervisor/type") or "/sys/hypervisor was not read")
 
 
 def modprobe_rules(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
@@ -73,6 +84,7 @@ FACTS = (
     Fact("memory.huge_mib",       derived("/sys/kernel/mm/hugepages/*/nr_hugepages", huge_pages),    "MiB reserved as huge pages",                        HUGETLB, ("KE-098", "KE-099")),
     Fact("memory.thp",            text("/sys/kernel/mm/transparent_hugepage/enabled"),               "transparent huge pages",                            THP,     ("KE-101",)),
     Fact("sriov.devices",         derived("/sys/bus/pci/devices/*/sriov_totalvfs", virtual_functions), "PCI functions with SR-IOV",                       SRIOV,   ("IO-047",)),
+    Fact("xen.control_domain",    derived("/sys/hypervisor/properties/capabilities", control_domain), "this is the control domain of Xen",                 XEN),
     Fact("modprobe.kvm",          derived("/etc/modprobe.d", modprobe_rules),                        "what modprobe is told about KVM's modules",         MODULE),
     Fact("kvm_intel.log_refused", logged(r"(kvm|kvm_intel):.*(no hardware support|VMX not supported|not enabled|already setup|already loaded|Unknown symbol|disagrees about version|module verification failed|requires)", "kvm_intel refused"),
                                                                                                      "the kernel logged why kvm_intel did not start",     MODULE),

@@ -303,6 +303,7 @@ ROWS = [
     ("module-parameter",                 "amd",   "sev",                 "yes yes no unknown",      (parameter("kvm_amd.sev", "N"),)),
     ("module-parameter",                 "amd",   "tsc_scaling",         "yes n/a no unknown",      (parameter("kvm_amd.tsc_scaling", "0"), lambda snapshot: snapshot["kvm"]["extensions"].update(TSC_CONTROL=0))),
     ("other-hypervisor",                 "intel", "vmx",                 "yes yes yes no",          (kvm(create_vm="kvm-busy: EBUSY"), folder("/sys/module/vboxdrv"))),
+    ("other-hypervisor",                 "intel", "vmx",                 "yes unknown no unknown",  (no_msrs("Permission denied"), file("/sys/hypervisor/properties/capabilities", "control_d"), no_module("kvm_intel"), no_flags)),
     ("other-hypervisor",                 "amd",   "kvm",                 "n/a n/a yes no",          (kvm(create_vm="kvm-busy: EBUSY"),)),
     ("software-backend",                 "amd",   "svm",                 "yes yes no unknown",      (software,)),
     ("software-backend",                 "intel", "ept",                 "yes yes no unknown",      (software,)),
