@@ -57,7 +57,8 @@ class Answers(dict[str, Answered]):
 
 def ask(snapshot: Snapshot, facts: Iterable[Fact] = ALL_FACTS) -> Answers:
     """Answer every fact from the snapshot."""
-    return Answers((fact.id, answer(snapshot, fact)) for fact in facts)
+    fixed = Snapshot(snapshot)
+    return Answers((fact.id, answer(fixed, fact)) for fact in facts)
 
 
 def answer(snapshot: Snapshot, fact: Fact) -> Answered:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from virtproof.probes import shape
 from virtproof.probes.cpus import MAX_CPUS, join, parse
@@ -20,6 +21,7 @@ READABLE = ("virtproof.snapshot/1", SCHEMA)  # the first has fewer sections
 MAX_BYTES = 32 << 20
 
 Leaf = tuple[int, int, int, int]
+T = TypeVar("T")
 
 
 class Snapshot(dict[str, Any]):
@@ -27,6 +29,20 @@ class Snapshot(dict[str, Any]):
 
     Per-CPU values are pairs (value, CPU list); a reader that finds nothing says why in ``obstacle``.
     """
+
+    def __init__(self, *arguments: Any, **sections: Any) -> None:
+        super().__init__(*arguments, **sections)
+        self._known: dict[object, Any] = {}
+
+    def once(self, question: object, work: Callable[[], T]) -> T:
+        """What ``work`` gives for a question, worked out the first time it is asked.
+
+        Only for a snapshot that does not change any more: that is the copy which ``ask`` makes.
+        """
+        if question not in self._known:
+            self._known[question] = work()
+        answer: T = self._known[question]
+        return answer
 
     def cpuid(self, leaf: int, sub: int = 0) -> list[tuple[Leaf, str]]:
         """What CPUID gave for a leaf: (EAX, EBX, ECX, EDX) and the CPUs; empty where no CPU has it or was read."""

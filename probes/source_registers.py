@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from virtproof.probes.cpus import parse, render
@@ -18,33 +19,18 @@ Read = tuple[Seen, ...] | Unknown
 def cpuid(leaf: int, register: str, field: Field[Any], sub: int = 0) -> Source:
     """A field of a CPUID register.  A flag in a leaf beyond the highest one is off; a number there is unknown."""
     column = REGISTERS.index(register)
-    name = f"CPUID {leaf:#x}" + (f".{sub}" if sub else "") + f" {register.upper()}"
-    base = leaf & 0xFFFF_0000 if leaf >= 0x4000_0000 else 0
+    flag = field.kind is bool
 
     def read(snapshot: Snapshot) -> Read:
-        seen = [Seen(field.of(value), f"{value:#010x}", cpus) for value, cpus in snapshot.register(leaf, sub, column)]
-        if len(seen) == 1 and seen[0].cpus == snapshot["cpus"]:
-            return tuple(seen)
-        have = {cpu for one in seen for cpu in parse(one.cpus)}
-        asked = {cpu for _, cpus in snapshot.register(base, 0, 0) for cpu in parse(cpus)}
-        unread = sorted(set(parse(snapshot["cpus"])) - asked)
-        if unread:
-            reason = snapshot.obstacle("cpuid", f"{base:08x}", unread[0])
-            if reason is None and base and snapshot.cpuid(0):
-                if field.kind is bool:  # a processor without this range of leaves
-                    return (Seen(False, f"no CPUID range {base:#x}", snapshot["cpus"]),)
-                reason = f"the processor has no CPUID range {base:#x}"
-            return Unknown(f"{name}, CPU {render(unread)}: {reason or 'not read'}")
-        without = asked - have
-        if without and (reason := _left_out(snapshot, leaf, sub, min(without))):
-            return Unknown(f"{name}, CPU {render(without)}: {reason}")
-        if without and field.kind is not bool:
-            return Unknown(f"the processor has no CPUID leaf {leaf:#x}" + (f" subleaf {sub}" if sub else ""))
-        if without:
-            seen.append(Seen(False, f"no leaf {leaf:#x}", render(without)))
-        return tuple(seen)
+        found = snapshot.once((leaf, sub, column), lambda: _leaf(snapshot, leaf, sub, column))
+        if found.reason:
+            return Unknown(found.reason)
+        if found.without and not flag:
+            return Unknown(found.without[0][0])
+        seen = tuple(Seen(field.of(value), raw, cpus) for value, raw, cpus in found.values)
+        return seen + tuple(Seen(False, raw, cpus) for raw, cpus in found.without) if found.without else seen
 
-    return Source(name, read)
+    return Source(f"CPUID {leaf:#x}" + (f".{sub}" if sub else "") + f" {register.upper()}", read)
 
 
 def msr(index: int, field: Field[Any]) -> Source:
@@ -62,24 +48,56 @@ def control(index: int, field: Field[Any]) -> Source:
     return Source(f"MSR {index:#x} allowed-1", lambda snapshot: _msr(snapshot, index, field, ALLOWED_1, off=True))
 
 
-def _left_out(snapshot: Snapshot, leaf: int, sub: int, cpu: int) -> str | None:
-    """Why a leaf of a CPU that was asked is missing; ``None`` where the processor does not have it."""
+@dataclass(frozen=True, slots=True)
+class _Register:
+    """What the CPUs gave for a register: value, raw text and CPUs; those without it, and why; why it is not known."""
+
+    values: tuple[tuple[int, str, str], ...] = ()
+    without: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+
+
+def _leaf(snapshot: Snapshot, leaf: int, sub: int, column: int) -> _Register:
+    values = tuple((value, f"{value:#010x}", cpus) for value, cpus in snapshot.register(leaf, sub, column))
+    if len(values) == 1 and values[0][2] == snapshot["cpus"]:
+        return _Register(values)
+    name = f"CPUID {leaf:#x}" + (f".{sub}" if sub else "")
+    base = leaf & 0xFFFF_0000 if leaf >= 0x4000_0000 else 0
+    asked = {cpu for _, cpus in snapshot.register(base, 0, 0) for cpu in parse(cpus)}
+    unread = sorted(set(parse(snapshot["cpus"])) - asked)
+    if unread:
+        reason = snapshot.obstacle("cpuid", f"{base:08x}", unread[0])
+        if reason is None and base and snapshot.cpuid(0):  # a processor without this range of leaves
+            return _Register(without=((f"the processor has no CPUID range {base:#x}", snapshot["cpus"]),))
+        return _Register(reason=f"{name}, CPU {render(unread)}: {reason or 'not read'}")
+    without = asked - {cpu for _, _, cpus in values for cpu in parse(cpus)}
+    if not without:
+        return _Register(values)
     for what in (f"{leaf:08x}", f"{leaf:08x}.{sub:02x}"):
-        if reason := snapshot.obstacle("cpuid", what, cpu):
-            return reason
-    return None
+        if reason := snapshot.obstacle("cpuid", what, min(without)):
+            return _Register(reason=f"{name}, CPU {render(without)}: {reason}")
+    subleaf = f" subleaf {sub}" if sub else ""
+    return _Register(values, ((f"the processor has no CPUID leaf {leaf:#x}{subleaf}", render(without)),))
 
 
 def _msr(snapshot: Snapshot, index: int, field: Field[Any], shift: int = 0, *, off: bool = False) -> Read:
-    seen = [Seen(field.of(value >> shift), f"{value:#x}", cpus) for value, cpus in snapshot.msr(index)]
-    if len(seen) == 1 and seen[0].cpus == snapshot["cpus"]:
-        return tuple(seen)
-    absent = snapshot.msr_absent(index)
-    have = {cpu for one in seen for cpu in parse(one.cpus)} | {cpu for _, cpus in absent for cpu in parse(cpus)}
+    found = snapshot.once(index, lambda: _whole_msr(snapshot, index))
+    if found.reason:
+        return Unknown(found.reason)
+    if found.without and not (off and field.kind is bool):
+        return Unknown(f"there is no MSR {index:#x}: {found.without[0][0]}")
+    seen = tuple(Seen(field.of(value >> shift), raw, cpus) for value, raw, cpus in found.values)
+    return seen + tuple(Seen(False, raw, cpus) for raw, cpus in found.without) if found.without else seen
+
+
+def _whole_msr(snapshot: Snapshot, index: int) -> _Register:
+    values = tuple((value, f"{value:#x}", cpus) for value, cpus in snapshot.msr(index))
+    if len(values) == 1 and values[0][2] == snapshot["cpus"]:
+        return _Register(values)
+    absent = tuple(snapshot.msr_absent(index))
+    have = {cpu for _, _, cpus in values for cpu in parse(cpus)} | {cpu for _, cpus in absent for cpu in parse(cpus)}
     unread = [cpu for cpu in parse(snapshot["cpus"]) if cpu not in have]
     if unread:
         reason = snapshot.obstacle("msr", f"{index:#x}", unread[0]) or "not read"
-        return Unknown(f"MSR {index:#x}, CPU {render(unread)}: {reason}")
-    if absent and not (off and field.kind is bool):
-        return Unknown(f"there is no MSR {index:#x}: {absent[0][0]}")
-    return (*seen, *(Seen(False, reason, cpus) for reason, cpus in absent))
+        return _Register(reason=f"MSR {index:#x}, CPU {render(unread)}: {reason}")
+    return _Register(values, absent)

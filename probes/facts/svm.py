@@ -7,7 +7,7 @@ from virtproof.probes.register import CpuidPlace, MsrPlace, Register, Row, facts
 from virtproof.probes.snapshot import Snapshot
 from virtproof.probes.source import derived, flag, logged
 from virtproof.probes.source_registers import msr
-from virtproof.spec.bits import bits
+from virtproof.spec.bits import Field, bits
 from virtproof.spec.cite import apm, linux
 from virtproof.spec.x86.control import Efer
 from virtproof.spec.x86.cpuid_extended import Leaf80000001Ecx
@@ -37,6 +37,8 @@ def _setting(register: VmCr) -> str:
     return "off, locked" if register.lock else "off, not locked"
 
 
+SOMEWHERE = Field(VmHsavePa.base.hi, VmHsavePa.base.lo, bool, "each CPU has an area of its own")
+
 # fmt: off
 EXTENSION = Register(CpuidPlace(0x8000_0001, "ecx"), "feature identifiers", FLAGS, (
     #   id                   field                    term                                                    ref
@@ -58,7 +60,7 @@ LOCK = Register(MsrPlace(AmdMsr.VM_CR), "SVM control", VM_CR, (
 
 STATE = (
     Register(MsrPlace(AmdMsr.VM_HSAVE_PA), "host state-save area", HSAVE, (
-        Row("svm.host_save", VmHsavePa.base,          "page frame of the host state-save area, 0 for none",   "CV-116"),)),
+        Row("svm.host_save", VmHsavePa.base,          "page frame of the host state-save area, 0 for none"),)),
     Register(MsrPlace(AmdMsr.TSC_RATIO), "TSC ratio", RATIO, (
         Row("svm.tsc_ratio", bits(39, 0),             "TSC rate of guests, 32 bits of it fraction",           "CV-148"),)),
     Register(MsrPlace(AmdMsr.HWCR), "hardware configuration", HARDWARE, (
@@ -71,6 +73,7 @@ FACTS = (
     *facts(REGISTERS),
     #    id              source                                        meaning                                       cite     refs
     Fact("svm.flag",     flag("svm"),                                  "Linux lists svm",                            CPUINFO, ("CV-114",)),
+    Fact("svm.host_save_set", msr(AmdMsr.VM_HSAVE_PA, SOMEWHERE),      "each CPU has a host state-save area",        HSAVE,   ("CV-116",)),
     Fact("svm.firmware", derived("MSR 0xc0010114", firmware_setting),  "SVM, as firmware left it",                   VM_CR,   ("BI-012", "BI-013")),
     Fact("svm.log_off",  logged(r"SVM disabled \(by BIOS\)|support for 'kvm_amd' disabled by bios", "SVM disabled by BIOS"),
                                                                        "the kernel logged SVM as off in firmware",   CPUINFO, ("BI-016",)),
