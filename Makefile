@@ -33,6 +33,7 @@ lint: $(venv)/installed-dev
 
 bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/run.py
+	$(bin)/python benchmarks/snapshots.py
 
 clean:
 	rm -rf $(venv) build dist
