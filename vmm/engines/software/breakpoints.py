@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from virtproof.spec.x86.control import Cr4
 from virtproof.spec.x86.debug import BreakLength, BreakOn, Dr7
 from virtproof.vmm.engines.software.cpu import Cpu
+from virtproof.vmm.engines.software.hooks import ACCESS, Hooks
 from virtproof.vmm.engines.software.linear import LinearMemory, Raised
 from virtproof.vmm.engines.software.native import Gate
 
@@ -33,8 +34,11 @@ class _Point(NamedTuple):
 class Breakpoints:
     """What DR0 to DR3 and DR7 enable; ``hits`` are bits of DR6 for accesses since they were taken."""
 
-    def __init__(self, uc: Uc, cpu: Cpu, memory: LinearMemory, gate: Gate, stop_soon: Callable[[], None]) -> None:
-        self._uc, self._cpu, self._memory, self._gate = uc, cpu, memory, gate
+    def __init__(
+        self, uc: Uc, hooks: Hooks, cpu: Cpu, memory: LinearMemory, gate: Gate, stop_soon: Callable[[], None]
+    ) -> None:
+        self._uc, self._hooks = uc, hooks
+        self._cpu, self._memory, self._gate = cpu, memory, gate
         self._stop_soon = stop_soon
         self._of_monitor: tuple[Sequence[int], Dr7] | None = None
         self._points: tuple[_Point, ...] = ()
@@ -75,9 +79,9 @@ class Breakpoints:
                 self._gate.watch(point.address)
         if bool(self._data) != (self._hook is not None):
             if self._hook is None:
-                self._hook = self._uc.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._accessed)
+                self._hook = self._hooks.add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, ACCESS, self._accessed)
             else:
-                self._uc.hook_del(self._hook)
+                self._hooks.delete(self._hook)
                 self._hook = None
             self._uc.ctl_flush_tb()  # translated code does not know of the hook
 
@@ -101,7 +105,7 @@ class Breakpoints:
         self.hits |= point.bit
         self._stop_soon()
 
-    def _accessed(self, uc: Uc, access: int, address: int, size: int, value: int, data: object) -> None:
+    def _accessed(self, access: int, address: int, size: int, value: int, data: object) -> None:
         """An instruction accesses ``size`` bytes of guest-physical memory."""
         from unicorn import UC_MEM_WRITE  # noqa: PLC0415
 

@@ -115,7 +115,7 @@ def check() -> None:
 def private(uc: Uc) -> Private:
     """Return the private state of ``uc``, which lives as long as it does.  Raises SoftwareUnavailable."""
     layout = _checked()
-    uc.ctl_flush_tb()  # an instance is initialized by the first call that needs it to be
+    uc.mem_read(0, 0)  # an instance is initialized by the first call that needs it to be
     state = _cpu(library(), uc) + layout.state
     return Private(State.from_address(state), Events.from_address(state + layout.events))
 

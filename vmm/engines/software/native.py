@@ -11,7 +11,6 @@ import ctypes
 import functools
 import mmap
 import platform
-from collections.abc import Callable
 from typing import Any
 
 from virtproof.spec.fault import Fault
@@ -55,10 +54,10 @@ _CROSSINGS = bytes.fromhex(    # edx: the address, ecx: bytes, r8: the value, r9
 # fmt: on
 _WORDS_AT, _SITES_AT, _WRITES_AT, _CROSSINGS_AT, _SIZE = 0x800, 0x1000, 0x200, 0x280, 0x3000
 
-SitesCallback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 
+class Words(ctypes.Structure):
+    """What the gate looks at; the pointers are its own business."""
 
-class _Words(ctypes.Structure):
     _fields_ = (
         ("kick", ctypes.c_uint32),
         ("interrupt", ctypes.c_uint32),
@@ -92,7 +91,8 @@ class Gate:
     ``words.address`` is the linear address of the instruction at hand.
     """
 
-    def __init__(self, state: State, watched: Callable[[int, int], None]) -> None:
+    def __init__(self, state: State, watched: int) -> None:
+        """``watched`` is the address of a C function of Unicorn's kind for hooks of instructions."""
         if platform.machine() not in ("x86_64", "AMD64"):
             raise Fault(
                 "start the software engine", f"this host is {platform.machine()}", "use the engine on an x86-64 host"
@@ -105,13 +105,12 @@ class Gate:
             ) from err
         for at, code in ((0, _GATE), (_WRITES_AT, _WRITES), (_CROSSINGS_AT, _CROSSINGS)):
             self._memory[at : at + len(code)] = code
-        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        self.words = _Words.from_address(self._base + _WORDS_AT)
+        self.words = Words.from_buffer(self._memory, _WORDS_AT)  # which keep the memory, whoever has them
+        self._base = ctypes.addressof(self.words) - _WORDS_AT
         self.words.rflags = ctypes.addressof(state) + State.rflags.offset
         self.words.hflags = ctypes.addressof(state) + State.hflags.offset
         self.words.stop = ctypes.cast(library().uc_emu_stop, ctypes.c_void_p).value
-        self._callback = SitesCallback(lambda uc, address, size, data: watched(address, size))
-        self.words.watched = ctypes.cast(self._callback, ctypes.c_void_p).value
+        self.words.watched = watched
         self._sites = (ctypes.c_ubyte * 0x2000).from_address(self._base + _SITES_AT)
 
     def watch(self, address: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from virtproof.spec.fault import Fault
 from virtproof.vmm.engine import Accesses, Memory
+from virtproof.vmm.engines.software.hooks import DEVICE_READ, REFUSED_ACCESS, Hooks, map_device
 from virtproof.vmm.engines.software.native import Crossing, Gate, WriteLog, add_hook, delete_hook
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Slots:
     instruction.
     """
 
-    def __init__(self, uc: Uc, gate: Gate, retry: Callable[[], None]) -> None:
+    def __init__(self, uc: Uc, hooks: Hooks, gate: Gate, retry: Callable[[], None]) -> None:
         """``retry`` has the instruction at hand abandoned and run again."""
         import unicorn  # noqa: PLC0415
 
@@ -91,9 +92,11 @@ class Slots:
         self.dummy = False  # the next write is the one with which Unicorn tries INS's destination
         self._crossing: Crossing | None = None  # from the first access on that crosses into another page
         self._abandoned = False
-        uc.hook_add(unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED, self._touched)
-        uc.hook_add(unicorn.UC_HOOK_MEM_READ_PROT, self._reads)
-        uc.hook_add(unicorn.UC_HOOK_MEM_WRITE_PROT, self._writes)
+        self._device_read = hooks.callback(DEVICE_READ, self._piece)
+        unmapped = unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED
+        hooks.add(unmapped, REFUSED_ACCESS, self._touched)
+        hooks.add(unicorn.UC_HOOK_MEM_READ_PROT, REFUSED_ACCESS, self._reads)
+        hooks.add(unicorn.UC_HOOK_MEM_WRITE_PROT, REFUSED_ACCESS, self._writes)
 
     # ---- slots
 
@@ -225,19 +228,19 @@ class Slots:
         self._abandoned = True
         self._retry()
 
-    def _touched(self, uc: Uc, access: int, address: int, size: int, value: int, data: object) -> bool:
+    def _touched(self, access: int, address: int, size: int, value: int, data: object) -> bool:
         """A page that is not mapped is touched for the first time; the access goes on to the hooks below."""
         if len(self._holes) >= MOST_HOLES:
             for page in self._holes:
-                uc.mem_unmap(page, PAGE)
+                self._uc.mem_unmap(page, PAGE)
             self._holes.clear()
         page = address & -PAGE
-        uc.mmio_map(page, PAGE, self._piece, page, None, None)
-        uc.mem_protect(page, PAGE, 0)  # so that they see each access whole
+        map_device(self._uc, page, PAGE, self._device_read)
+        self._uc.mem_protect(page, PAGE, 0)  # so that they see each access whole
         self._holes.add(page)
         return True
 
-    def _reads(self, uc: Uc, access: int, address: int, size: int, value: int, data: object) -> bool:
+    def _reads(self, access: int, address: int, size: int, value: int, data: object) -> bool:
         """A device is read.  All of it is fetched now: Unicorn asks for 4 bytes at a time, or for too much."""
         self._read = self._gate.words.address, size
         here = min(size, PAGE - address % PAGE)
@@ -252,9 +255,9 @@ class Slots:
         self._at, self._due = address, due
         self._value = self.bus.mmio_read(address, size)
 
-    def _piece(self, uc: Uc, offset: int, size: int, page: int) -> int:
+    def _piece(self, offset: int, size: int, page: int | None) -> int:
         """Unicorn asks for a part of the read at hand, or for the part of one that lies in another page."""
-        address = page + offset
+        address = (page or 0) + offset  # ctypes gives a null pointer as None
         if not self._due or address & -PAGE != self._at & -PAGE:
             if self._crossing is None and not self._abandoned:
                 self._abandon()
@@ -265,7 +268,7 @@ class Slots:
         shift = 8 * (address - self._at)
         return (self._value >> shift if shift >= 0 else self._value << -shift) & (1 << 8 * size) - 1
 
-    def _writes(self, uc: Uc, access: int, address: int, size: int, value: int, data: object) -> bool:
+    def _writes(self, access: int, address: int, size: int, value: int, data: object) -> bool:
         """A device or a read-only slot is written.  Unicorn then brings what is not aligned once more, as bytes."""
         here, value = min(size, PAGE - address % PAGE), value & (1 << 8 * size) - 1
         if self._abandoned:

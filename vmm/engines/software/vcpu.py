@@ -6,7 +6,6 @@ processor's state is current.  Accesses of devices alone are carried out inside.
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -23,7 +22,7 @@ from virtproof.spec.x86.fxsave import Fxsave
 from virtproof.vmm import exits
 from virtproof.vmm.debug import HardwareBreakpoint, control
 from virtproof.vmm.engine import Accesses, Acknowledges, AnswersMsrs, HasTaskPriority, Translation
-from virtproof.vmm.engines.software import fast_calls
+from virtproof.vmm.engines.software import fast_calls, hooks
 from virtproof.vmm.engines.software.breakpoints import Breakpoints
 from virtproof.vmm.engines.software.corrections import corrected
 from virtproof.vmm.engines.software.cpu import CS, INHIBIT, RAX, RBX, RCX, RDX, Cpu
@@ -32,7 +31,7 @@ from virtproof.vmm.engines.software.decode import Instruction
 from virtproof.vmm.engines.software.delivery import Delivery, Event, Source, TripleFault
 from virtproof.vmm.engines.software.linear import LinearMemory, Raised
 from virtproof.vmm.engines.software.msrs import Msrs
-from virtproof.vmm.engines.software.native import Gate, add_hook
+from virtproof.vmm.engines.software.native import Gate, Words, add_hook
 from virtproof.vmm.engines.software.privileged import INS, IRET, SITES, SITES_OUTER, Privileged
 from virtproof.vmm.engines.software.sites import LONGEST, Sites
 from virtproof.vmm.engines.software.slots import Slots
@@ -52,23 +51,26 @@ _ICEBP = b"\xf1"
 class SoftwareVcpu:
     """The processor of a VM; ``controller``, ``msrs`` and ``task_priority`` are the monitor's interrupt hardware."""
 
+    _words = Words()  # of a vCPU that was closed: nobody reads them
+
     def __init__(self, uc: Uc) -> None:
         self._uc = uc
         self._cpu = Cpu(uc)
         self._cpuid = CpuidTable()
-        self._gate = Gate(self._cpu.state, self._watched)
-        self.slots = Slots(uc, self._gate, self._retry)
+        self._hooks = hooks.Hooks(uc)
+        self._gate = Gate(self._cpu.state, self._hooks.callback(hooks.INSTRUCTION, self._watched))
+        self._words = self._gate.words
+        self.slots = Slots(uc, self._hooks, self._gate, self._retry)
         self._memory = LinearMemory(self._cpu, self.slots)
         self._delivery = Delivery(self._cpu, self._memory)
         self._tsc_offset = -self._clock()
         self._msrs = Msrs(self._cpu, self._cpuid, self._read_tsc, self._write_tsc)
         self._sites = Sites(uc, self._cpu, self._memory, self._gate)
-        self._breakpoints = Breakpoints(uc, self._cpu, self._memory, self._gate, self._stop_soon)
+        self._breakpoints = Breakpoints(uc, self._hooks, self._cpu, self._memory, self._gate, self._stop_soon)
         self._privileged = Privileged(self._cpu, self._cpuid, self._memory, self.slots, self._msrs)
         self._privileged.debug_registers_changed = self._breakpoints.changed
         self._bus: Accesses | None = None
         self._todo: _Todo | None = None  # what a hook wants done when Unicorn has stopped
-        self._failed: BaseException | None = None
         self._kicked = self._nmi_pending = self._nmi_blocked = False
         self._stepping = self._masked = self._catches_bp = False  # what ``debug`` was asked for
         self._scanned = False
@@ -80,26 +82,24 @@ class SoftwareVcpu:
     def _hook(self) -> None:
         import unicorn  # noqa: PLC0415
         from unicorn import x86_const as x86  # noqa: PLC0415
-        from unicorn.unicorn_py3.arch.intel import HOOK_INSN_CPUID_CFUNC  # noqa: PLC0415
 
-        uc = self._uc
-        uc.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
-        uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
-        uc.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._on_translated)
-        add_hook(uc, unicorn.UC_HOOK_CODE, self._gate.code)
-        for callback, insn in (
-            (self._in, x86.UC_X86_INS_IN),
-            (self._out, x86.UC_X86_INS_OUT),
-            (self._on_syscall, x86.UC_X86_INS_SYSCALL),
-            (self._on_sysenter, x86.UC_X86_INS_SYSENTER),
-            (self._on_cpuid, x86.UC_X86_INS_CPUID),
+        add = self._hooks.add
+        add(unicorn.UC_HOOK_INTR, hooks.EXCEPTION, self._on_exception)
+        add(unicorn.UC_HOOK_INSN_INVALID, hooks.INVALID_INSTRUCTION, self._on_invalid)
+        add(unicorn.UC_HOOK_EDGE_GENERATED, hooks.TRANSLATED, self._on_translated)
+        add_hook(self._uc, unicorn.UC_HOOK_CODE, self._gate.code)
+        for instruction, kind, function in (
+            (x86.UC_X86_INS_IN, hooks.PORT_IN, self._in),
+            (x86.UC_X86_INS_OUT, hooks.PORT_OUT, self._out),
+            (x86.UC_X86_INS_SYSCALL, hooks.FAST_CALL, self._on_syscall),
+            (x86.UC_X86_INS_SYSENTER, hooks.FAST_CALL, self._on_sysenter),
+            (x86.UC_X86_INS_CPUID, hooks.ANSWER, self._on_cpuid),
+            (x86.UC_X86_INS_RDTSC, hooks.ANSWER, self._on_rdtsc),
+            (x86.UC_X86_INS_RDTSCP, hooks.ANSWER, self._on_rdtsc),
         ):
-            uc.hook_add(unicorn.UC_HOOK_INSN, callback, None, 1, 0, insn)
-        self._rdtsc = HOOK_INSN_CPUID_CFUNC(self._on_rdtsc)
-        for insn in (x86.UC_X86_INS_RDTSC, x86.UC_X86_INS_RDTSCP):
-            add_hook(uc, unicorn.UC_HOOK_INSN, ctypes.cast(self._rdtsc, ctypes.c_void_p).value or 0, 0, 1, 0, insn)
-        uc.ctl_exits_enabled(True)
-        uc.ctl_set_exits([])
+            add(unicorn.UC_HOOK_INSN, kind, function, instruction=instruction)
+        self._uc.ctl_exits_enabled(True)
+        self._uc.ctl_set_exits([])
 
     # ---- running
 
@@ -118,7 +118,7 @@ class SoftwareVcpu:
 
     def _step(self) -> exits.Exit | None:
         """Enter Unicorn once, and see to why it stopped.  Raises TripleFault."""
-        words = self._gate.words
+        words = self._words
         if self._take_event():
             return None
         words.kick, words.stopped = 2 if self._stepping else 0, 0
@@ -164,9 +164,9 @@ class SoftwareVcpu:
                 return exits.InternalError(InternalError.EMULATION, (err.errno,), insn, state.rip, self._cpu.code_bits)
         finally:
             self.slots.left()
-        if self._failed is not None:
-            failed, self._failed = self._failed, None
-            raise failed
+        if self._hooks.raised is not None:
+            raised, self._hooks.raised = self._hooks.raised, None
+            raise raised
         return None
 
     def _halt(self) -> exits.Exit | None:
@@ -194,11 +194,11 @@ class SoftwareVcpu:
 
     def kick(self) -> None:
         self._kicked = True
-        self._gate.words.kick = 1
+        self._words.kick = 1
 
     def _stop_soon(self) -> None:
         """Stop before the next instruction, to look what is to be done."""
-        self._gate.words.kick = 1
+        self._words.kick = 1
 
     # ---- what hooks note
 
@@ -210,14 +210,14 @@ class SoftwareVcpu:
     def _retry(self) -> None:
         self._note(self.slots.note_crossings)
 
-    def _on_exception(self, uc: Uc, vector: int, data: object) -> None:
+    def _on_exception(self, vector: int, data: object) -> None:
         events = self._cpu.events
         vector, code, software = vector & 0xFF, events.error_code & 0xFFFF_FFFF, bool(events.is_software)
         self._note(partial(self._exception, vector, code, software))
 
     def _exception(self, vector: int, code: int, software: bool) -> exits.Exit | None:
         self._counts["exception"] += 1
-        address = self._gate.words.address
+        address = self._words.address
         if software:
             begin = self._offset_of(address)
             if vector == Vector.BP and self._catches_bp:
@@ -254,7 +254,7 @@ class SoftwareVcpu:
         cpu = self._cpu
         return address if cpu.code64 else (address - cpu.state.segments[CS].base) & 0xFFFF_FFFF
 
-    def _on_invalid(self, uc: Uc, data: object) -> bool:
+    def _on_invalid(self, data: object) -> bool:
         self._note(self._invalid)
         return True
 
@@ -265,36 +265,31 @@ class SoftwareVcpu:
         self._cpu.complete(1)
         self._delivery.deliver(Event(Vector.DB, Source.EXTERNAL), fault_rip=begin)
 
-    def _on_syscall(self, uc: Uc, data: object) -> None:
+    def _on_syscall(self, data: object) -> None:
         self._note(partial(fast_calls.syscall, self._cpu, amd=self._cpuid.amd))
 
-    def _on_sysenter(self, uc: Uc, data: object) -> None:
+    def _on_sysenter(self, data: object) -> None:
         self._note(partial(fast_calls.sysenter, self._cpu, amd=self._cpuid.amd))
 
     # ---- instructions that are watched
 
-    def _on_translated(self, uc: Uc, block: Any, before: Any, data: object) -> None:
-        new = block.contents if hasattr(block, "contents") else block
-        self._scan(new.pc, new.size)
+    def _on_translated(self, block: Any, before: Any, data: object) -> None:
+        self._scan(block.contents.pc, block.contents.size)
 
     def _scan(self, address: int, size: int) -> None:
         outer = self._cpu.protected and self._cpu.cpl
         self._sites.scan(address, size, SITES_OUTER if outer else SITES)
 
-    def _watched(self, address: int, size: int) -> None:
+    def _watched(self, address: int, size: int, data: object) -> None:
         """Before an instruction that may have to be seen, inside Unicorn."""
-        try:
-            if self._todo is not None:
-                return
-            if not self._cpu.state.rflags & _RF:
-                hits = self._breakpoints.at_instruction(address)
-                if hits:
-                    self._note(partial(self._instruction_breakpoint, hits))
-            if address in self._sites and self._todo is None:
-                self._see(self._sites.instruction(address, size))
-        except BaseException as err:  # ctypes would only print it
-            self._failed = err
-            self._uc.emu_stop()
+        if self._todo is not None:
+            return
+        if not self._cpu.state.rflags & _RF:
+            hits = self._breakpoints.at_instruction(address)
+            if hits:
+                self._note(partial(self._instruction_breakpoint, hits))
+        if address in self._sites and self._todo is None:
+            self._see(self._sites.instruction(address, size))
 
     def _see(self, insn: Instruction | None) -> None:
         if insn is None:
@@ -304,7 +299,7 @@ class SoftwareVcpu:
         if insn.opcode == IRET:
             if self._nmi_blocked:
                 self._nmi_blocked = False
-                self._gate.words.nmi = self._nmi_pending
+                self._words.nmi = self._nmi_pending
             return
         todo = self._privileged.instead(insn)
         if todo is not None:
@@ -321,20 +316,20 @@ class SoftwareVcpu:
 
     # ---- instructions that Unicorn asks about
 
-    def _in(self, uc: Uc, port: int, size: int, data: object) -> int:
+    def _in(self, port: int, size: int, data: object) -> int:
         assert self._bus is not None
         self._counts["in"] += 1
         self.slots.port_read(size)
         self._breakpoints.at_port(port, size)
         return self._bus.pio_in(port, size)
 
-    def _out(self, uc: Uc, port: int, size: int, value: int, data: object) -> None:
+    def _out(self, port: int, size: int, value: int, data: object) -> None:
         assert self._bus is not None
         self._counts["out"] += 1
         self._breakpoints.at_port(port, size)
         self._bus.pio_out(port, size, value)
 
-    def _on_cpuid(self, uc: Uc, data: object) -> int:
+    def _on_cpuid(self, data: object) -> int:
         state = self._cpu.state
         osxsave = bool(state.cr[4] & Cr4.osxsave.mask)
         leaf, subleaf = state.regs[RAX] & 0xFFFF_FFFF, state.regs[RCX] & 0xFFFF_FFFF
@@ -343,7 +338,7 @@ class SoftwareVcpu:
             state.regs[number] = value
         return 1
 
-    def _on_rdtsc(self, uc: int, data: object) -> int:
+    def _on_rdtsc(self, data: object) -> int:
         value, regs = self._read_tsc(), self._cpu.state.regs
         regs[RAX], regs[RDX] = value & 0xFFFF_FFFF, value >> 32
         return 1
@@ -369,7 +364,7 @@ class SoftwareVcpu:
     # ---- interrupts
 
     def request_interrupt_window(self) -> None:
-        self._gate.words.interrupt = 1
+        self._words.interrupt = 1
 
     @property
     def wakeful(self) -> bool:
@@ -380,7 +375,7 @@ class SoftwareVcpu:
     def nmi(self) -> None:
         """Queue a non-maskable interrupt.  Any thread may call it."""
         self._nmi_pending = True
-        self._gate.words.nmi = not self._nmi_blocked
+        self._words.nmi = not self._nmi_blocked
 
     # ---- state
 
@@ -458,4 +453,7 @@ class SoftwareVcpu:
         self._privileged.task_priority = holder
 
     def close(self) -> None:
-        pass
+        """Let go of Unicorn now: its hooks refer to this object, and the collector of cycles comes late."""
+        if vars(self):
+            self._hooks.close()
+            vars(self).clear()
