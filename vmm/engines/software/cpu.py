@@ -204,8 +204,8 @@ def _cache(segment: Segment) -> SegmentCache:
     return SegmentCache(segment.selector, segment.base, segment.limit, flags)
 
 
-# MSRs of which the translator has its own copy: SYSRET, SYSEXIT, SWAPGS and RDTSCP use it.
+# MSRs of which the translator has its own copy: SYSRET, SYSEXIT and SWAPGS use it.
 NATIVE_MSRS = frozenset((
     Msr.IA32_STAR, Msr.IA32_LSTAR, Msr.IA32_CSTAR, Msr.IA32_FMASK, Msr.IA32_FS_BASE, Msr.IA32_GS_BASE,
-    Msr.IA32_KERNEL_GS_BASE, Msr.IA32_TSC_AUX, Msr.IA32_SYSENTER_CS, Msr.IA32_SYSENTER_ESP, Msr.IA32_SYSENTER_EIP,
+    Msr.IA32_KERNEL_GS_BASE, Msr.IA32_SYSENTER_CS, Msr.IA32_SYSENTER_ESP, Msr.IA32_SYSENTER_EIP,
 ))  # fmt: skip

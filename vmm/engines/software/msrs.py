@@ -7,10 +7,11 @@ answer, raises #GP.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import NamedTuple
 
 from virtproof.spec.x86.control import Cr0, Efer
-from virtproof.spec.x86.msr import PAT_RESET, ApicBase, McgCap, Msr, MtrrCap, MtrrDefType
+from virtproof.spec.x86.msr import PAT_RESET, ApicBase, McgCap, MiscEnable, Msr, MtrrCap, MtrrDefType
 from virtproof.spec.x86.paging import is_canonical
 from virtproof.vmm.engine import AnswersMsrs
 from virtproof.vmm.engines.software.cpu import FS, GS, NATIVE_MSRS, Cpu
@@ -30,6 +31,10 @@ def _low_type(value: int) -> bool:
     return value & 0xFF in _MEMORY_TYPES
 
 
+def _zero(value: int) -> bool:
+    return value == 0
+
+
 def _types(*allowed: int) -> Callable[[int], bool]:
     """Eight memory types, a byte each."""
     return lambda value: all(value >> shift & 0xFF in allowed for shift in range(0, 64, 8))
@@ -45,20 +50,20 @@ class Register(NamedTuple):
 
 
 _READ_ONLY = 0
-_MTRRS = 8
+_MTRRS = 8  # of variable range
+_BANKS = 4  # of machine checks
 # fmt: off
 TABLE: dict[int, Register] = {
     Msr.IA32_PLATFORM_ID:     Register(0, _READ_ONLY),
     Msr.IA32_FEATURE_CONTROL: Register(1, _READ_ONLY),  # locked, without VMX
-    Msr.IA32_TSC_ADJUST:      Register(),
     Msr.IA32_BIOS_SIGN_ID:    Register(1 << 32, ignores_writes=True),
     Msr.IA32_MTRRCAP:         Register(MtrrCap(0).but(vcnt=_MTRRS, fix=1, wc=1), _READ_ONLY),
     Msr.IA32_SYSENTER_CS:     Register(0, 0xFFFF_FFFF),
     Msr.IA32_SYSENTER_ESP:    Register(valid=is_canonical),
     Msr.IA32_SYSENTER_EIP:    Register(valid=is_canonical),
-    Msr.IA32_MCG_CAP:         Register(McgCap(0), _READ_ONLY),
+    Msr.IA32_MCG_CAP:         Register(McgCap(0).but(count=_BANKS), _READ_ONLY),
     Msr.IA32_MCG_STATUS:      Register(0, 0b111),
-    Msr.IA32_MISC_ENABLE:     Register(1, ignores_writes=True),
+    Msr.IA32_MISC_ENABLE:     Register(1, MiscEnable.KNOWN),
     Msr.IA32_DEBUGCTL:        Register(0, 0b11),
     Msr.IA32_PAT:             Register(PAT_RESET, valid=_types(*_MEMORY_TYPES, 7)),
     Msr.IA32_MTRR_DEF_TYPE:   Register(0, MtrrDefType.KNOWN, _low_type),
@@ -72,19 +77,35 @@ TABLE: dict[int, Register] = {
     Msr.IA32_TSC_AUX:         Register(0, 0xFFFF_FFFF),
     **{0x200 + 2 * n: Register(0, _PHYSICAL & ~0xF00, _low_type) for n in range(_MTRRS)},
     **{0x201 + 2 * n: Register(0, _PHYSICAL & ~0x7FF) for n in range(_MTRRS)},
+    **{0x400 + 4 * n: Register(FULL, valid=lambda value: value in (0, FULL)) for n in range(_BANKS)},  # MCi_CTL
+    **{0x401 + 4 * n + m: Register(0, valid=_zero) for n in range(_BANKS) for m in range(3)},  # STATUS, ADDR, MISC
     **{index: Register(valid=_types(*_MEMORY_TYPES)) for index in (0x250, 0x258, 0x259, *range(0x268, 0x270))},
 }
 # fmt: on
 
 
+class TimeStampCounter:
+    """Counts nanoseconds since the processor was made; IA32_TSC_ADJUST is what software added.
+
+    Intel SDM vol. 3B, "Time-Stamp Counter Adjustment".
+    """
+
+    def __init__(self) -> None:
+        self._start = monotonic_ns()
+        self.adjust = 0
+
+    def read(self) -> int:
+        return (monotonic_ns() - self._start + self.adjust) & FULL
+
+    def write(self, value: int) -> None:
+        self.adjust = (self.adjust + value - self.read()) & FULL
+
+
 class Msrs:
     """The MSRs of one processor."""
 
-    def __init__(
-        self, cpu: Cpu, cpuid: CpuidTable, read_tsc: Callable[[], int], write_tsc: Callable[[int], None]
-    ) -> None:
-        self._cpu, self._cpuid = cpu, cpuid
-        self._read_tsc, self._write_tsc = read_tsc, write_tsc
+    def __init__(self, cpu: Cpu, cpuid: CpuidTable, tsc: TimeStampCounter) -> None:
+        self._cpu, self._cpuid, self._tsc = cpu, cpuid, tsc
         self._values = {index: register.reset for index, register in TABLE.items()}
         self.others: AnswersMsrs | None = None
         for index in NATIVE_MSRS - {Msr.IA32_FS_BASE, Msr.IA32_GS_BASE}:
@@ -93,7 +114,7 @@ class Msrs:
     @property
     def indices(self) -> tuple[int, ...]:
         """Those that the processor itself has, to save and restore."""
-        return (Msr.IA32_TIME_STAMP_COUNTER, Msr.IA32_EFER, *TABLE)
+        return (Msr.IA32_TIME_STAMP_COUNTER, Msr.IA32_TSC_ADJUST, Msr.IA32_EFER, *TABLE)
 
     @property
     def apic_enabled(self) -> bool:
@@ -106,7 +127,9 @@ class Msrs:
         state = self._cpu.state
         match index:
             case Msr.IA32_TIME_STAMP_COUNTER:
-                return self._read_tsc()
+                return self._tsc.read()
+            case Msr.IA32_TSC_ADJUST:
+                return self._tsc.adjust
             case Msr.IA32_EFER:
                 return int(state.efer)
             case Msr.IA32_FS_BASE:
@@ -125,7 +148,10 @@ class Msrs:
     def write(self, index: int, value: int) -> bool:
         """Write as WRMSR; False: #GP."""
         if index == Msr.IA32_TIME_STAMP_COUNTER:
-            self._write_tsc(value)
+            self._tsc.write(value)
+            return True
+        if index == Msr.IA32_TSC_ADJUST:
+            self._tsc.adjust = value
             return True
         if index == Msr.IA32_EFER:
             return self._write_efer(value)

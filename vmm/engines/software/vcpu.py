@@ -6,7 +6,6 @@ processor's state is current.  Accesses of devices alone are carried out inside.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -19,6 +18,7 @@ from virtproof.spec.x86.debug import DR6_RESET, Dr6
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.flags import Rflags
 from virtproof.spec.x86.fxsave import Fxsave
+from virtproof.spec.x86.msr import Msr
 from virtproof.vmm import exits
 from virtproof.vmm.debug import HardwareBreakpoint, control
 from virtproof.vmm.engine import Accesses, Acknowledges, AnswersMsrs, HasTaskPriority, Translation
@@ -30,7 +30,7 @@ from virtproof.vmm.engines.software.cpuid import TSC_HZ, CpuidTable
 from virtproof.vmm.engines.software.decode import Instruction
 from virtproof.vmm.engines.software.delivery import Delivery, Event, Source, TripleFault
 from virtproof.vmm.engines.software.linear import LinearMemory, Raised
-from virtproof.vmm.engines.software.msrs import Msrs
+from virtproof.vmm.engines.software.msrs import Msrs, TimeStampCounter
 from virtproof.vmm.engines.software.native import Gate, Words, add_hook
 from virtproof.vmm.engines.software.privileged import INS, IRET, SITES, SITES_OUTER, Privileged
 from virtproof.vmm.engines.software.sites import LONGEST, Sites
@@ -57,14 +57,14 @@ class SoftwareVcpu:
         self._uc = uc
         self._cpu = Cpu(uc)
         self._cpuid = CpuidTable()
+        self._tsc = TimeStampCounter()
         self._hooks = hooks.Hooks(uc)
         self._gate = Gate(self._cpu.state, self._hooks.callback(hooks.INSTRUCTION, self._watched))
         self._words = self._gate.words
         self.slots = Slots(uc, self._hooks, self._gate, self._retry)
         self._memory = LinearMemory(self._cpu, self.slots)
         self._delivery = Delivery(self._cpu, self._memory)
-        self._tsc_offset = -self._clock()
-        self._msrs = Msrs(self._cpu, self._cpuid, self._read_tsc, self._write_tsc)
+        self._msrs = Msrs(self._cpu, self._cpuid, self._tsc)
         self._sites = Sites(uc, self._cpu, self._memory, self._gate)
         self._breakpoints = Breakpoints(uc, self._hooks, self._cpu, self._memory, self._gate, self._stop_soon)
         self._privileged = Privileged(self._cpu, self._cpuid, self._memory, self.slots, self._msrs)
@@ -95,7 +95,7 @@ class SoftwareVcpu:
             (x86.UC_X86_INS_SYSENTER, hooks.FAST_CALL, self._on_sysenter),
             (x86.UC_X86_INS_CPUID, hooks.ANSWER, self._on_cpuid),
             (x86.UC_X86_INS_RDTSC, hooks.ANSWER, self._on_rdtsc),
-            (x86.UC_X86_INS_RDTSCP, hooks.ANSWER, self._on_rdtsc),
+            (x86.UC_X86_INS_RDTSCP, hooks.ANSWER, self._on_rdtscp),
         ):
             add(unicorn.UC_HOOK_INSN, kind, function, instruction=instruction)
         self._uc.ctl_exits_enabled(True)
@@ -339,24 +339,16 @@ class SoftwareVcpu:
         return 1
 
     def _on_rdtsc(self, data: object) -> int:
-        value, regs = self._read_tsc(), self._cpu.state.regs
+        value, regs = self._tsc.read(), self._cpu.state.regs
         regs[RAX], regs[RDX] = value & 0xFFFF_FFFF, value >> 32
         return 1
 
-    # ---- time
-
-    @staticmethod
-    def _clock() -> int:
-        return time.monotonic_ns() * TSC_HZ // 1_000_000_000
-
-    def _read_tsc(self) -> int:
-        return (self._clock() + self._tsc_offset) & (1 << 64) - 1
-
-    def _write_tsc(self, value: int) -> None:
-        self._tsc_offset = value - self._clock()
+    def _on_rdtscp(self, data: object) -> int:
+        self._cpu.state.regs[RCX] = self._msrs.read(Msr.IA32_TSC_AUX) or 0
+        return self._on_rdtsc(data)
 
     def tsc(self) -> int:
-        return self._read_tsc()
+        return self._tsc.read()
 
     def tsc_khz(self) -> int:
         return TSC_HZ // 1000
