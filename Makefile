@@ -9,12 +9,13 @@ export PYTHON
 venv := .venv
 bin  := $(venv)/bin
 
-.PHONY: help validate test lint bench clean
+.PHONY: help validate test lint fuzz bench clean
 
 help:
 	@echo 'make validate   install virtproof in $(venv), check this host, write the reports to $(OUT)/'
 	@echo 'make test       run the linters, the type checker and all tests'
 	@echo 'make lint       run the linters and the type checker'
+	@echo 'make fuzz       damage a million inputs of the parsers: only our own errors may come out'
 	@echo 'make bench      measure, against C programs that do the same'
 	@echo 'make clean      remove what the others made'
 
@@ -30,6 +31,12 @@ lint: $(venv)/installed-dev
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
+
+# Each test of tests/fuzz takes its number of inputs from here; the streams among them take a hundred times as many.
+FUZZ ?= 10000
+
+fuzz: $(venv)/installed-dev
+	VIRTPROOF_FUZZ=$(FUZZ) $(bin)/python -m pytest tests/fuzz
 
 bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/run.py
