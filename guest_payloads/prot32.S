@@ -74,8 +74,11 @@ walk:   mov     $walker_stack_top, %esp
         or      $(EVENT_START << 24), %eax
         mov     $REPORT_PORT, %edx
         out     %eax, %dx
+        mov     on_start, %ecx
+        jecxz   1f
+        call    *%ecx
 
-        mov     current, %ebx
+1:      mov     current, %ebx
         lea     STIM_CODE(%ebx), %esi
         mov     STIM_CODE_ADDRESS(%ebx), %edi
         mov     STIM_CODE_LENGTH(%ebx), %ecx
@@ -375,7 +378,7 @@ exchanges:
         .long   x_mem8, x_mem16, x_mem64, x_cr0, x_cr3, x_cr4, x_msr, x_dr, x_xcr, x_mem32
 debug_registers:
         .long   x_dr0, x_dr1, x_dr2, x_dr3, lost, lost, x_dr6, x_dr7
-        .globl  count, on_done
+        .globl  count, on_start, on_done
 current:        .long 0
 base_cr0:       .long 0
 base_cr3:       .long 0
@@ -383,6 +386,7 @@ base_cr4:       .long 0
 index:          .long 0
 count:          .long 0                 /* of entries in the table: written by the host */
 on_done:        .long 0                 /* where to go at the end, or 0 to halt: written by who boots this without a host */
+on_start:       .long 0                 /* called when an entry starts, if not 0; may clobber any register: written likewise */
 phase:          .long 0
 applied:        .long 0
 segment:        .long 0                 /* DS and ES to enter with */

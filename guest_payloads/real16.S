@@ -31,8 +31,11 @@ walk:   xor     %ax, %ax
         or      $(EVENT_START << 24), %eax
         mov     $REPORT_PORT, %dx
         out     %eax, %dx
+        mov     on_start, %cx
+        jcxz    1f
+        call    *%cx
 
-        mov     current, %fs
+1:      mov     current, %fs
         mov     $STIM_CODE, %si
         mov     %fs:STIM_CODE_ADDRESS, %edi
         mov     %fs:STIM_CODE_LENGTH, %ecx
@@ -242,7 +245,7 @@ stubs:  .set    v, 0
 
         .section .data, "aw"
         .balign 4
-        .globl  count, on_done, stubs
+        .globl  count, on_start, on_done, stubs
 idtr:   .word   256 * 4 - 1
         .long   0
         .balign 4
@@ -254,6 +257,7 @@ debug_registers:
 index:          .long 0
 count:          .long 0                 # of entries in the table: written by the host
 on_done:        .long 0                 # where to go at the end, or 0 to halt: written by who boots this without a host
+on_start:       .long 0                 # called when an entry starts, if not 0; may clobber any register: written likewise
 saved_eax:      .long 0
 current:        .word 0                 # segment of the current entry
 saved_ds:       .word 0

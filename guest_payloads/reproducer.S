@@ -1,14 +1,15 @@
 /* A case that boots by itself: what virtproof's monitor does for a trampoline, done by code on the machine under test.
 
    A multiboot loader enters at `entry` in 32-bit protected mode.  The code tells what will be tested, puts everything in
-   its place (`pieces`), goes over to the mode's initial state (`start_*`) and enters the trampoline, which comes back
+   its place (`pieces`), goes over to the mode's initial state (start.inc) and enters the trampoline, which comes back
    through its variable `on_done` to one of the `from_*`.  Then it judges the observation field by field (`checks`),
    says PASS or FAIL, and leaves: exit code 0 for PASS, 1 for FAIL, 2 where the processor lacks what the case needs.
 
    It speaks on COM1 and on port 0xe9 (a debug console), and leaves through port 0xf4 (isa-debug-exit); where nobody
-   listens there it halts.  reproducer.py fills in the variables from `start_cr0` on. */
+   listens there it halts.  reproducer.py fills in the variables from `name` on. */
 
 #include "table.h"
+#include "start.inc"
 
 #define MULTIBOOT_MAGIC 0x1badb002
 #define COM1 0x3f8
@@ -17,13 +18,7 @@
 #define PASSED 0
 #define FAILED 1
 #define LACKING 2
-#define EFER 0xc0000080
 #define CR0_PG 0x80000000
-
-#define CODE 0x08               /* flat, 32-bit */
-#define DATA 0x10
-#define CODE16 0x18
-#define DATA16 0x20
 
 /* Rows of the tables that reproducer.py makes; each table ends with a row of zeros. */
 #define PIECE_TO 0
@@ -49,7 +44,7 @@
         .globl  entry
 entry:  cli
         cld
-        lgdt    gdtr
+        lgdt    start_flat_gdtr
         ljmp    $CODE, $1f
 1:      mov     $DATA, %eax
         mov     %eax, %ds
@@ -110,52 +105,18 @@ entry:  cli
         rep stosb
         jmp     5b
 
-7:      mov     start_cr4, %eax
-        mov     %eax, %cr4
-        mov     start_cr3, %eax
-        mov     %eax, %cr3
-        mov     start_efer, %eax
-        test    %eax, %eax
-        jz      8f
-        mov     $EFER, %ecx
-        xor     %edx, %edx
-        wrmsr
-8:      xor     %eax, %eax
-        lldt    %ax
-        mov     start_cr0, %eax
-        test    $1, %al
-        jz      9f
-        lgdt    start_gdtr
-        mov     %eax, %cr0
-        mov     start_stack, %esp
-        mov     $DATA, %eax
-        mov     %eax, %ds
-        mov     %eax, %es
-        mov     %eax, %ss
-        mov     %eax, %fs
-        mov     %eax, %gs
-        xor     %eax, %eax
-        xor     %ecx, %ecx
-        xor     %edx, %edx
-        xor     %ebx, %ebx
-        xor     %ebp, %ebp
-        xor     %esi, %esi
-        xor     %edi, %edi
-        ljmp    *%cs:start_far          /* DS may have a small limit by now */
-9:      mov     start_stack, %esp
-        mov     start_far, %ebx
-        ljmp    $CODE16, $to_real
+7:      jmp     start_guest
 
         .globl  from32, from64, report
         .code64
 from64: mov     %eax, %ebx
-        lgdt    gdtr
+        lgdt    start_flat_gdtr
         pushq   $CODE
         pushq   $report
         lretq
         .code32
 from32: mov     %eax, %ebx
-        lgdt    gdtr
+        lgdt    start_flat_gdtr
         ljmp    $CODE, $report
 
 report:                                 /* the trampoline's last event in ebx */
@@ -297,25 +258,6 @@ open_com1:
         .section .low, "ax"
         .globl  from16
         .code16
-to_real:                                /* the new CR0 in eax, where to go in ebx */
-        mov     $DATA16, %cx
-        mov     %cx, %ds
-        mov     %cx, %es
-        mov     %cx, %ss
-        mov     %cx, %fs
-        mov     %cx, %gs
-        lidtl   real_idtr
-        mov     %eax, %cr0
-        ljmp    $0, $1f
-1:      xor     %eax, %eax
-        mov     %ax, %ds
-        mov     %ax, %es
-        mov     %ax, %ss
-        mov     %ax, %fs
-        mov     %ax, %gs
-        lgdtl   real_gdtr
-        jmp     *%bx
-
 from16: mov     %eax, %ebx              # from real mode, or from 16-bit protected mode with flat segments
         lgdtl   low_gdtr
         mov     %cr0, %eax
@@ -324,25 +266,11 @@ from16: mov     %eax, %ebx              # from real mode, or from 16-bit protect
         ljmpl   $CODE, $report
 
 low_gdtr:
-        .word   gdt_end - gdt - 1
-        .long   gdt
-real_gdtr:
-        .word   0xffff
-        .long   0
-real_idtr:
-        .word   0x3ff
-        .long   0
+        .word   start_flat_end - start_flat - 1
+        .long   start_flat
 
         .section .data, "aw"
         .balign 8
-gdt:    .quad   0
-        .quad   0x00cf9b000000ffff      /* 08 code, 32-bit */
-        .quad   0x00cf93000000ffff      /* 10 data */
-        .quad   0x00009b000000ffff      /* 18 code, 16-bit */
-        .quad   0x000093000000ffff      /* 20 data, 16-bit */
-gdt_end:
-gdtr:   .word   gdt_end - gdt - 1
-        .quad   gdt
 com1_setup:                             /* value, register + 1: ends with a zero */
         .byte   0x80, 4,  0x01, 1,  0x00, 2,  0x03, 4,  0x00, 2,  0x01, 3,  0x03, 5,  0, 0
 digits: .ascii  "0123456789abcdef"
@@ -358,25 +286,13 @@ says_0x:        .asciz "0x"
 
         .balign 8
         .globl  event
-        .globl  start_cr0, start_cr3, start_cr4, start_efer, start_stack, start_far, start_gdt
         .globl  name, heading, features, pieces, checks
 event:          .quad 0                 /* what the trampoline ended with */
-start_cr0:      .long 0
-start_cr3:      .long 0
-start_cr4:      .long 0
-start_efer:     .long 0
-start_stack:    .long 0
-start_far:      .long 0                 /* offset and selector of the trampoline's entry */
-                .long CODE
 name:           .long 0                 /* addresses of texts and tables */
 heading:        .long 0
 features:       .long 0
 pieces:         .long 0
 checks:         .long 0
-start_gdtr:     .word 3 * 8 - 1
-                .long start_gdt
-                .balign 8
-start_gdt:      .quad 0, 0, 0           /* null, CODE, DATA of the mode's initial state */
         .balign 16
         .fill   1024, 1, 0
 stack_top:

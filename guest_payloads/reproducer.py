@@ -10,14 +10,12 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from virtproof.guest_payloads import elf32, images
+from virtproof.guest_payloads import elf32, images, start
 from virtproof.guest_payloads.images import Image
 from virtproof.guest_payloads.table import Entry
 from virtproof.guest_payloads.trampoline import Mode, start_state
 from virtproof.spec.fault import Fault
-from virtproof.spec.x86.control import Cr0, Efer
-from virtproof.spec.x86.descriptor import SegmentDescriptor
-from virtproof.vmm.registers import Segment, SpecialRegisters
+from virtproof.vmm.registers import SpecialRegisters
 
 LOW_END = 0x9F000  # low memory is zeroed up to here; above it is the firmware's extended BIOS data area
 HIGH_END = 1 << 20  # how much room a reproducer takes, from 1 MiB up
@@ -100,12 +98,6 @@ def kernel(
         *(piece for piece in told if not piece.zeros),
     )
     values = {
-        "start_cr0": state.cr0,
-        "start_cr3": state.cr3,
-        "start_cr4": state.cr4,
-        "start_efer": state.efer & ~_LMA,
-        "start_stack": image["walker_stack_top"] & 0xFFFF,
-        "start_far": image["entry"],
         "name": data.text(name),
         "heading": data.text(heading),
         "features": data.rows(
@@ -119,17 +111,13 @@ def kernel(
     }
     for symbol, value in values.items():
         data.put(stub[symbol], _word(value))
-    if state.cr0 & _PE:
-        data.put(stub["start_gdt"] + 8, _descriptor(state.cs) + _descriptor(state.ds))
+    for address, content in start.variables(stub, mode, image).items():
+        data.put(address, content)
     if len(data.image) > HIGH_END:
         raise Fault(f"export {name}", f"{len(data.image)} bytes, a reproducer has {HIGH_END}", "split the case")
     symbols = {**image.symbols, "reproducer": stub["entry"], "report": stub["report"]}
     symbols["stimulus"] = entry.stimulus.code_address
     return elf32.executable(stub["image"], bytes(data.image), stub["entry"], symbols)
-
-
-_PE = int(Cr0(0).but(pe=1))
-_LMA = int(Efer(0).but(lma=1))  # the processor sets it
 
 
 class _Appended:
@@ -164,14 +152,3 @@ def _way_back(state: SpecialRegisters) -> str:
     if state.cs.l:
         return "from64"
     return "from32" if state.cs.db else "from16"
-
-
-def _descriptor(segment: Segment) -> bytes:
-    """What loads a segment register so."""
-    limit = segment.limit >> 12 if segment.g else segment.limit
-    made = SegmentDescriptor.at(
-        segment.base, limit,
-        type=segment.type, s=segment.s, dpl=segment.dpl, p=segment.present,
-        avl=segment.avl, l=segment.l, db=segment.db, g=segment.g,
-    )  # fmt: skip
-    return int(made).to_bytes(8, "little")

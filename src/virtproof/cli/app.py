@@ -24,7 +24,7 @@ USAGE = 64
 OWN_ERROR = 4  # those of results.Outcome, which is slow to import
 INTERRUPTED = 130
 
-COMMANDS = ("check", "probe", "collect", "import", "guests", "guest", "cases", "judge", "report", "lab")
+COMMANDS = ("check", "probe", "collect", "import", "guests", "guest", "cases", "judge", "report", "lab", "crosscheck")
 
 
 class Commands(click.Group):

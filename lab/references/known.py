@@ -1,0 +1,224 @@
+"""The differences that are understood, one row each.  docs/references.md explains the columns."""
+
+from __future__ import annotations
+
+from virtproof.lab.references.differences import ANSWER, Kind, Known
+
+KNOWN: tuple[Known, ...] = (
+    # QEMU's own processor.  Sources are files of QEMU 7.2.
+    Known(
+        id="qemu-rf", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("*",), fields=("saved RFLAGS bits set", "memory at rsp0_top*"), bits=0x1_0000_0001_0000,
+        reason="the flags that a fault saves never have RF set",
+        source="target/i386/tcg/seg_helper.c, do_interrupt_all(): pushes cpu_compute_eflags() as it is",
+    ),
+    Known(
+        id="qemu-rsvd-p", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("pg.*",), fields=("error code",), bits=0x1,
+        reason="the page fault of a reserved bit has P clear in its error code",
+        source="target/i386/tcg/sysemu/excp_helper.c, mmu_translate(): do_fault_rsvd",
+    ),
+    Known(
+        id="qemu-idt-error-code", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.idt.*.long64*",), fields=("error code",),
+        reason="in long mode the error code of a bad gate is the vector times 16, not times 8",
+        source="target/i386/tcg/seg_helper.c, do_interrupt64(): intno * 16 + 2",
+    ),
+    Known(
+        id="qemu-ext", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.idt.ext_np.prot32",), fields=("error code",), bits=0x1,
+        reason="EXT is not set in the error code of a fault during the delivery of an exception",
+        source="target/i386/tcg/seg_helper.c, do_interrupt_protected()",
+    ),
+    Known(
+        id="qemu-reserved-bits", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.cr.*", "mode.efer.*", "msr.rsvd.*"), fields=("exception",), saw=("completes",),
+        reason="reserved bits of control registers, EFER and MSRs, and addresses that are not canonical, are taken",
+        source="target/i386/tcg/sysemu/misc_helper.c, helper_write_crN() and helper_wrmsr()",
+    ),
+    Known(
+        id="qemu-cr-takes-guest-down", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.cr.cr0_pg_off_64", "mode.cr.cr0_pg_pe0", "mode.cr.cr4_rsvd", "mode.cr.cr4_pae_off_lm", "mode.cr.cr3_bit63_nopcid"),
+        fields=(ANSWER,),
+        reason="a value of CR0, CR3 or CR4 that must be refused is taken, and the guest is gone",
+        source="target/i386/tcg/sysemu/misc_helper.c, helper_write_crN()",
+    ),
+    Known(
+        id="qemu-unknown-msr", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("msr.gen.unknown_*",),
+        reason="an MSR that does not exist reads as 0 and takes writes",
+        source="target/i386/tcg/sysemu/misc_helper.c, helper_rdmsr() and helper_wrmsr(): default",
+    ),
+    Known(
+        id="qemu-nxe-off", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("pg.ctl.nxe_toggle",), fields=("r9",), bits=0x100,
+        reason="EFER.NXE goes off without the translations that were made with it",
+        source="target/i386/tcg/sysemu/misc_helper.c, helper_wrmsr(): MSR_EFER",
+    ),
+    Known(
+        id="qemu-canonical", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.canon.*",),
+        reason="no #GP at the branch to an address that is not canonical, and #GP for #SS at a stack access",
+        source="target/i386/tcg/sysemu/excp_helper.c, get_physical_address(): EXCP0D_GPF for all of them",
+    ),
+    Known(
+        id="qemu-ltr-null", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.seg.ltr.null",), fields=("exception",), saw=("completes",),
+        reason="LTR takes a null selector",
+        source="target/i386/tcg/seg_helper.c, helper_ltr(): NULL selector case: invalid TR",
+    ),
+    Known(
+        id="qemu-no-ac", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.ac.*",),
+        reason="there is no #AC",
+        source="target/i386/tcg/translate.c: accesses are made without alignment",
+    ),
+    Known(
+        id="qemu-no-xm", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.xm.*",), fields=("exception",), saw=("completes",),
+        reason="there is no #XM: SSE never raises an exception",
+        source="target/i386/ops_sse.h: no check of MXCSR after an operation",
+    ),
+    Known(
+        id="qemu-icebp", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.*icebp*",), fields=("exception",), saw=("#UD *",),
+        reason="INT1 is not decoded",
+        source="target/i386/tcg/translate.c, disas_insn(): case 0xf1",
+    ),
+    Known(
+        id="qemu-dr-gd", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.db.gd*",),
+        reason="DR7.GD does not guard the debug registers",
+        source="target/i386/tcg/translate.c, disas_insn(): MOV from and to DR check the privilege level alone",
+    ),
+    Known(
+        id="qemu-db-merged", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.db.bs_plus_b0.long64",),
+        reason="a data breakpoint and a single step of one instruction are two exceptions",
+        source="target/i386/tcg/sysemu/bpt_helper.c, breakpoint_handler()",
+    ),
+    Known(
+        id="qemu-lock", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.ud.lock_mov.long64",),
+        reason="LOCK is taken before MOV",
+        source="target/i386/tcg/translate.c, disas_insn(): the prefix is checked for some instructions",
+    ),
+    Known(
+        id="qemu-limits", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.real.gp_limit*", "mode.trans.pm16_limit*", "priv.vm86.limit"),
+        reason="segment limits of data accesses are not checked",
+        source="target/i386/tcg/translate.c, gen_lea_v_seg(): adds the base",
+    ),
+    # Linux's kvm_pvm: ring 3 runs natively, the rest in KVM's instruction emulator.
+    Known(
+        id="pvm-emulator-lacks-insn", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.*", "sens.misc.sysfs_hidden", "mode.task.long64", "mode.trans.compat_align"), fields=(ANSWER, "the guest ends with"),
+        saw=tuple(f"KVM internal error EMULATION *{insn}*" for insn in (
+            "int ", "int1", "int3", "into", "bound", "fldcw", "fld1", "wait", "ldmxcsr", "xgetbv", "lar ", "ud1", "jmp ptr", "(not an instruction)",
+        )),
+        reason="ring 0 is interpreted by an emulator without INT n, BOUND, x87, SSE, XGETBV, LAR, UD1 and undefined opcodes",
+        source="Linux arch/x86/kvm/emulate.c, opcode tables; docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-no-iret32", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("*.prot32", "priv.vm86.*", "mode.trans.pm16_*"), fields=(ANSWER,), saw=("KVM internal error EMULATION *iretd",),
+        reason="IRET of protected mode is not emulated, so rings 1 to 3 and virtual-8086 mode cannot be entered there",
+        source="Linux arch/x86/kvm/emulate.c, em_iret(): real mode only",
+    ),
+    Known(
+        id="pvm-no-paging32", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("pg.p32.*", "pg.pae.*", "*.pae32", "mode.trans.pm16"), fields=(ANSWER,), saw=("shutdown (triple fault)",),
+        reason="a guest outside long mode shuts down when it has paging on, or when it leaves protected mode",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-int-n", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.soft.int_n.*", "trap.stack.*", "trap.idt.int_dpl.long64", "trap.idt.dpl_int3.long64.ring3", "*icebp*.ring3"),
+        reason="INT n of ring 3 is #UD, the DPL of its gates is ignored, and INT1 saves its own address",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-flags", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("priv.flags.*", "priv.io.iopl*", "priv.cli.iopl2*", "pio.x.ring3_iopl3", "sens.misc.pushf_*"),
+        reason="rings 1 to 3 see IF set and IOPL 0, and POPF, CLI, STI, IN and OUT go by that",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-cr-bits-ring3", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.ac.am*", "trap.nm.fpu_ts.ring3", "priv.rdtsc_tsd.*"),
+        reason="ring 3 runs with the host's CR0.AM, CR0.TS and CR4.TSD",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-host-gdt", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("sens.misc.lar_scan_cpl3",),
+        reason="ring 3 runs with the host's GDT, which LAR shows",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-debug", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.db.*",), fields=("exception", "saved RIP", "DR6 bits set"),
+        reason="data breakpoints never hit, OUT and MMIO stores are not stepped, MOV SS does not hold a trap back",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-double-fault", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.df.*", "trap.idt.ext_np.*"), fields=("exception",),
+        reason="#NP on #UD and #PF on #GP become #DF, #GP on #PF does not",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-isr", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("int.lapic.*", "int.ioapic.level*"), fields=("observations",),
+        reason="bits of the local APIC's ISR are never set: nesting, the order of EOIs and level lines go wrong",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-interrupt-window", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.shadow.*", "int.user.window"), fields=("exception",), saw=("completes",),
+        reason="an interrupt window that opens is noticed at the next exit only",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-emulates", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("claim.backend",),
+        reason="every instruction of ring 0 is an emulation, as KVM counts it",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-unreadable-slot", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("slat.hva_unmapped",),
+        reason="a slot on memory that the host cannot read is taken for a hole",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-real-mode-limit", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.real.*",),
+        reason="the limit of the real-mode interrupt vector table is ignored",
+        source="Linux arch/x86/kvm/emulate.c, __emulate_int_real()",
+    ),
+    Known(
+        id="pvm-split-store", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("pg.acc.cross_second_fault", "pg.acc.lock_cross_fault"), fields=("memory at *",),
+        reason="a store over the end of a page writes its first part before the second page faults",
+        source="Linux arch/x86/kvm/x86.c, emulator_read_write(): page by page",
+    ),
+    Known(
+        id="pvm-canonical-span", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("mode.canon.span",), fields=("exception",),
+        reason="an access over the edge of the canonical range gives #PF",
+        source="Linux arch/x86/kvm/emulate.c, __linearize(): checks the first byte",
+    ),
+    Known(
+        id="pvm-unchecked", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("mode.cr.cr0_hi", "msr.rsvd.pat", "mode.trans.compat_swapgs"), fields=("exception",), saw=("completes",),
+        reason="CR0 bit 32, PAT type 2, and SWAPGS in compatibility mode are taken",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-sp-wraps-early", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("mode.trans.pm16_wrap",), fields=("rsp",),
+        reason="ESP of a 16-bit stack loses its upper half",
+        source="seen on Linux 6.18",
+    ),
+)  # fmt: skip
