@@ -16,11 +16,13 @@ from pathlib import Path
 
 from virtproof.guest_payloads.table import Entry
 from virtproof.guest_payloads.trampoline import Mode
+from virtproof.lab import cache
+from virtproof.lab.hosts.bochs import BUILT
 from virtproof.lab.references import emulator
 from virtproof.lab.references.reference import Machine, ReferenceMissing, Walked
 from virtproof.spec.fault import Fault
 
-VARIABLE = "VIRTPROOF_BOCHS"  # names a build other than the first on PATH
+VARIABLE = "VIRTPROOF_BOCHS"  # names another build
 CPUS = ("corei7_skylake_x", "corei7_icelake_u")
 NO_VGA = b"\x55\xaa\x01".ljust(511, b"\0") + b"\0"  # Bochs insists on a video BIOS: one that nobody calls
 
@@ -35,12 +37,18 @@ class Bochs:
 
     @classmethod
     def find(cls) -> Bochs:
-        """Return the build that ``VIRTPROOF_BOCHS`` names, else the one on PATH.  Raises ``ReferenceMissing``."""
-        wanted = os.environ.get(VARIABLE, "bochs")
+        """Return the build that ``VIRTPROOF_BOCHS`` names, else the lab's own, else the one on PATH.
+
+        Raises ``ReferenceMissing``, and Fault where it is no Bochs.
+        """
+        ours = cache.folder() / BUILT / "bochs"
+        wanted = os.environ.get(VARIABLE) or (str(ours) if ours.exists() else "bochs")
         program = shutil.which(wanted)
         if program is None:
             raise ReferenceMissing(
-                "find Bochs", f"no {wanted} on this machine", f"apt-get install bochs, or name a build in {VARIABLE}"
+                "find Bochs",
+                f"no {wanted} on this machine",
+                f"apt-get install bochs, virtproof lab build bochs, or name a build in {VARIABLE}",
             )
         text = emulator.output(program, "--help")
         found = re.search(r"Bochs x86 Emulator (\d[\w.]*)", text)

@@ -186,6 +186,12 @@ KNOWN: tuple[Known, ...] = (
         source="docs/hosts.md, kvm_pvm",
     ),
     Known(
+        id="pvm-cpuid", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("cpuid.leaf7_hidden", "cpuid.cpl3", "cpuid.faulting", "cpuid.set_equals_seen", "cpuid.get_cpuid2", "cpuid.subset"),
+        reason="guests see features of the processor that KVM does not offer and the monitor did not set; at ring 3 CPUID is the processor's own",
+        source="seen on Linux 6.18",
+    ),
+    Known(
         id="pvm-unreadable-slot", on="kvm_pvm", kind=Kind.LIMIT,
         cases=("slat.hva_unmapped",),
         reason="a slot on memory that the host cannot read is taken for a hole",

@@ -89,6 +89,8 @@ class TestMissing:
     @pytest.fixture(autouse=True)
     def nothing_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "/nonexistent")
+        monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
+        monkeypatch.delenv("VIRTPROOF_BOCHS", raising=False)
 
     def test_what_to_install_is_said(self) -> None:
         with pytest.raises(ReferenceMissing, match="apt-get install bochs"):
