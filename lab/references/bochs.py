@@ -87,7 +87,7 @@ def _bochsrc(display: str, rom: Path, machine: Machine) -> str:
 romimage: file={rom}
 vgaromimage: file=vgarom
 cpu: model={machine.cpu}, ips=100000000, reset_on_triple_fault=1, ignore_bad_msrs=0
-memory: guest={machine.memory}, host=64
+memory: guest={machine.memory}, host={machine.memory}
 port_e9_hack: enabled=1
 clock: sync=none
 log: log

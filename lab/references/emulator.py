@@ -26,7 +26,7 @@ from virtproof.spec.fault import Fault
 from virtproof.spec.guest_protocol import Event, Report
 from virtproof.vmm.exits import Shutdown, Timeout
 
-START_SECONDS = 10.0  # an emulator that has not reset its processor by then hangs, as Bochs does now and then
+START_SECONDS = 20.0  # an emulator that has not reset its processor by then hangs, as Bochs does now and then
 ATTEMPTS = 4  # to start
 LOG_BYTES = 600  # of a log that are quoted
 READ = 1 << 16

@@ -5,6 +5,19 @@ from __future__ import annotations
 from virtproof.lab.references.differences import ANSWER, Kind, Known
 
 KNOWN: tuple[Known, ...] = (
+    # Bochs.  Sources are files of Bochs 3.0.
+    Known(
+        id="bochs-no-msr", on="bochs *", kind=Kind.LIMIT,
+        cases=("msr.rw.misc_enable", "msr.rw.debugctl", "msr.rw.mc0_*"), fields=("exception", ANSWER, "rax", "rdi"),
+        reason="IA32_MISC_ENABLE cannot be written; there is no IA32_DEBUGCTL and no bank of machine-check registers",
+        source="cpu/msr.cc, BX_CPU_C::rdmsr() and wrmsr()",
+    ),
+    Known(
+        id="bochs-msr-high-half", on="bochs *", kind=Kind.EMULATOR_BUG,
+        cases=("msr.rsvd.sfmask", "msr.rsvd.tsc_aux"), fields=("exception",), saw=("completes",),
+        reason="reserved upper halves of IA32_FMASK and IA32_TSC_AUX are taken",
+        source="cpu/msr.cc, BX_CPU_C::wrmsr(): BX_MSR_FMASK, BX_MSR_TSC_AUX",
+    ),
     # QEMU's own processor.  Sources are files of QEMU 7.2.
     Known(
         id="qemu-rf", on="qemu *", kind=Kind.EMULATOR_BUG,
@@ -189,6 +202,12 @@ KNOWN: tuple[Known, ...] = (
         id="pvm-cpuid", on="kvm_pvm", kind=Kind.LIMIT,
         cases=("cpuid.leaf7_hidden", "cpuid.cpl3", "cpuid.faulting", "cpuid.set_equals_seen", "cpuid.get_cpuid2", "cpuid.subset"),
         reason="guests see features of the processor that KVM does not offer and the monitor did not set; at ring 3 CPUID is the processor's own",
+        source="seen on Linux 6.18",
+    ),
+    Known(
+        id="pvm-tsc", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("msr.rw.tsc", "msr.eff.tsc_*"), fields=("rdx",),
+        reason="guests read the processor's own time-stamp counter, whatever they or the monitor wrote",
         source="seen on Linux 6.18",
     ),
     Known(

@@ -25,7 +25,7 @@ from virtproof.results import CaseResult, Verdict
 from virtproof.spec.fault import Fault
 
 NOT_APPLICABLE = "not applicable to a reference: "
-MEMORY, MOST_MEMORY = 64, 3072  # MiB: what is quick to boot, and what lies below the hole that a PC has under 4 GiB
+MEMORY, MOST_MEMORY = 64, 2048  # MiB: what is quick to boot, and what Bochs can have without a file
 PATIENCE = 5.0  # seconds for a row at the least: an emulated processor is slow
 SHUTDOWN = "shutdown"
 
