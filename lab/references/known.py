@@ -63,6 +63,12 @@ KNOWN: tuple[Known, ...] = (
         source="target/i386/tcg/sysemu/misc_helper.c, helper_rdmsr() and helper_wrmsr(): default",
     ),
     Known(
+        id="qemu-tsc", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("msr.rw.tsc",), fields=("rdx",),
+        reason="the time-stamp counter takes no value",
+        source="target/i386/tcg/sysemu/misc_helper.c, helper_wrmsr(): no MSR_IA32_TSC",
+    ),
+    Known(
         id="qemu-nxe-off", on="qemu *", kind=Kind.EMULATOR_BUG,
         cases=("pg.ctl.nxe_toggle",), fields=("r9",), bits=0x100,
         reason="EFER.NXE goes off without the translations that were made with it",
@@ -112,8 +118,8 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="qemu-lock", on="qemu *", kind=Kind.EMULATOR_BUG,
-        cases=("trap.ud.lock_mov.long64",),
-        reason="LOCK is taken before MOV",
+        cases=("trap.ud.lock_mov.long64", "cpuid.lock"),
+        reason="LOCK is taken before MOV and CPUID",
         source="target/i386/tcg/translate.c, disas_insn(): the prefix is checked for some instructions",
     ),
     Known(
