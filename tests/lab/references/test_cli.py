@@ -79,8 +79,8 @@ def test_an_explained_one_is_0_with_its_reason(machines: Machines, capsys: pytes
 
 
 def test_a_stale_explanation_is_3(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["crosscheck", "trap.ud.lock_mov.long64", "--on", "qemu"]) == 3
-    assert "Stale: qemu-lock explains nothing on qemu 9.9" in capsys.readouterr().out
+    assert run(["crosscheck", "pg.ctl.nxe_toggle", "--on", "qemu"]) == 3
+    assert "Stale: qemu-nxe-off explains nothing on qemu 9.9" in capsys.readouterr().out
 
 
 def test_json(machines: Machines, capsys: pytest.CaptureFixture[str]) -> None:
