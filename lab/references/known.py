@@ -14,9 +14,9 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="bochs-msr-high-half", on="bochs *", kind=Kind.EMULATOR_BUG,
-        cases=("msr.rsvd.sfmask", "msr.rsvd.tsc_aux"), fields=("exception",), saw=("completes",),
-        reason="reserved upper halves of IA32_FMASK and IA32_TSC_AUX are taken",
-        source="cpu/msr.cc, BX_CPU_C::wrmsr(): BX_MSR_FMASK, BX_MSR_TSC_AUX",
+        cases=("msr.rsvd.tsc_aux",), fields=("exception",), saw=("completes",),
+        reason="the reserved upper half of IA32_TSC_AUX is taken",
+        source="cpu/msr.cc, BX_CPU_C::wrmsr(): BX_MSR_TSC_AUX",
     ),
     # QEMU's own processor.  Sources are files of QEMU 7.2.
     Known(
