@@ -23,7 +23,7 @@ from virtproof.lab.hosts.table import LabHost
 from virtproof.spec.fault import Fault
 
 COMMANDS = {Emulator.QEMU: qemu.command, Emulator.BOCHS: bochs.command}
-CONSOLE = "console.log"
+CONSOLE, ERRORS = "console.log", "emulator.log"
 NICE = 5  # an emulator keeps a processor busy for a minute; others may have something urgent to do
 POLL = 0.5  # seconds
 
@@ -92,7 +92,8 @@ def _collect(name: str, command: list[str], console: Path, limit: float) -> Resu
                 reports.append(payload)
 
     reports: list[bytes] = []
-    with _running(command) as emulator:
+    errors = console.with_name(ERRORS)
+    with _running(command, errors) as emulator:
         for data in _output(emulator, started + limit):
             for kind, payload in receiver.feed(data):
                 if kind is Kind.END:
@@ -100,19 +101,22 @@ def _collect(name: str, command: list[str], console: Path, limit: float) -> Resu
                     results.seconds = time.monotonic() - started
                     return results
                 take(kind, payload)
-        raise _silent(name, emulator, console, limit)
+        raise _silent(name, emulator, (errors, console), limit)
 
 
 @contextmanager
-def _running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The emulator, in a process group of its own, which ends with the context."""
-    with subprocess.Popen(
-        ["nice", "-n", str(NICE), *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as emulator:
+def _running(command: list[str], errors: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The emulator, in a process group of its own, which ends with the context, or with us if we are killed."""
+    with (
+        open(errors, "wb") as complaints,
+        subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "nice", "-n", str(NICE), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            start_new_session=True,
+        ) as emulator,
+    ):
         try:
             if emulator.stdin:
                 with suppress(BrokenPipeError):
@@ -138,19 +142,27 @@ def _output(emulator: subprocess.Popen[bytes], deadline: float) -> Iterator[byte
 
 
 def _parsed(name: str, text: bytes) -> dict[str, Any]:
+    tried, remedy = f"read the report of the lab host {name}", "run it again"
     try:
         report = json.loads(text)
-    except ValueError as err:
-        raise Fault(f"read the report of the lab host {name}", f"it is not JSON ({err})", "run it again") from err
-    assert isinstance(report, dict)
+    except (ValueError, RecursionError) as err:
+        raise Fault(tried, f"it is not JSON ({err})", remedy) from err
+    if not isinstance(report, dict):
+        raise Fault(tried, "it is not a JSON object", remedy)
     return report
 
 
-def _silent(name: str, emulator: subprocess.Popen[bytes], console: Path, limit: float) -> Fault:
+def _silent(name: str, emulator: subprocess.Popen[bytes], logs: Sequence[Path], limit: float) -> Fault:
     """The emulator ended, or its time did, before the results were complete."""
-    said = console.read_text(encoding="utf-8", errors="replace").strip() if console.exists() else ""
-    last = said.splitlines()[-1][:200] if said else ""
-    code = emulator.poll()
-    ended = f"no results within {limit:.0f} s" if code is None else f"the emulator ended with {code} before any results"
-    saw = f"{ended}; its console says last: {last}" if last else f"{ended}; nothing on its console"
-    return Fault(f"run the lab host {name}", saw, f"read {console}; give it more time with --limit")
+    try:
+        ended = f"the emulator ended with {emulator.wait(POLL)} before any results"
+    except subprocess.TimeoutExpired:
+        ended = f"no results within {limit:.0f} s"
+    last = [line for line in map(_last_line, logs) if line]
+    saw = f"{ended}; last words: {' / '.join(last) or 'none'}"
+    return Fault(f"run the lab host {name}", saw, f"read the logs in {logs[0].parent}; give it more time with --limit")
+
+
+def _last_line(log: Path) -> str:
+    said = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
+    return said.splitlines()[-1][:200] if said else ""
