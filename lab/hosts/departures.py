@@ -28,7 +28,8 @@ class Blame(StrEnum):
 class Departure:
     """Cases (patterns of ids) that do not pass on hosts (patterns of names), and why.
 
-    ``sometimes``: they pass at times, so that a pass is not held against the entry.
+    ``sometimes``: they pass at times, so that a pass is not held against the entry.  ``fatal``: they end the emulator,
+    so that they are left out.
     """
 
     hosts: tuple[str, ...]
@@ -37,6 +38,7 @@ class Departure:
     reason: str
     deviation: str = ""
     sometimes: bool = False
+    fatal: bool = False
 
     def covers(self, host: str, case: str) -> bool:
         return any(fnmatchcase(host, one) for one in self.hosts) and self.names(case)
@@ -59,6 +61,12 @@ def load(path: Path = FILE) -> tuple[Departure, ...]:
         )
     except (OSError, ValueError, TypeError, KeyError) as err:
         raise Fault(f"read {path}", str(err), "mend the table") from err
+
+
+def safe(host: str, cases: Iterable[str], table: Sequence[Departure]) -> tuple[str, ...]:
+    """The ids of those cases that do not end the emulator."""
+    fatal = [entry for entry in table if entry.fatal]
+    return tuple(case for case in cases if not any(entry.covers(host, case) for entry in fatal))
 
 
 def unexplained(host: str, results: Iterable[CaseResult], table: Sequence[Departure]) -> tuple[CaseResult, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from virtproof.conformance.catalogue import all_cases
 from virtproof.lab import cache
 from virtproof.lab.hosts import departures
 from virtproof.lab.hosts.boot import Results, boot
@@ -61,12 +62,15 @@ def execute(
     ``cases``: ids as ``virtproof check`` takes them, or "all"; by default those that prove claims, and only with them
     is the verdict compared with the row.  Raises ``Fault``.
     """
-    chosen = () if ALL in cases else tuple(cases) or PROVING
+    table = departures.load()
+    if ALL in cases:
+        chosen = departures.safe(host.name, (case.id for case in all_cases()), table)
+    else:
+        chosen = tuple(cases) or PROVING
     seconds = limit or LIMITS[host.emulator] * (1 if chosen == PROVING else LIMIT_OF_ALL)
     results = boot(host, ["check", "--json", "--out", "/out", *chosen], folder, limit=seconds, tools=tools)
     _keep(results, folder)
     run, evidence = _read(host, results)
-    table = departures.load()
     return Outcome(
         host=host,
         seconds=results.seconds,
