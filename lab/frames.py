@@ -28,6 +28,7 @@ class Kind(Enum):
     FILE = b"f"  # name, NUL, content; continued by frames of kind MORE
     MORE = b"m"
     REPORT = b"r"  # JSON, continued by MORE
+    ALIVE = b"a"  # nothing to say, but the machine is running
     END = b"z"  # nothing follows
 
 

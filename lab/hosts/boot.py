@@ -26,6 +26,12 @@ COMMANDS = {Emulator.QEMU: qemu.command, Emulator.BOCHS: bochs.command}
 CONSOLE, ERRORS = "console.log", "emulator.log"
 NICE = 5  # an emulator keeps a processor busy for a minute; others may have something urgent to do
 POLL = 0.5  # seconds
+SILENCE = 90.0  # seconds without a frame, on a busy machine: Bochs 3.0 hangs at random, in one of ten runs
+ATTEMPTS = 3
+
+
+class _Hung(Exception):
+    """The emulator runs, and nothing comes out of it."""
 
 
 @dataclass(slots=True)
@@ -36,11 +42,12 @@ class Results:
     stderr: bytes = b""
     files: dict[str, bytes] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    attempts: int = 1  # how often the emulator was started, because it hung
     seconds: float = 0.0  # from power-on to the last frame, on the clock of this machine
 
 
-def boot(host: LabHost, command: Sequence[str], folder: Path, *, limit: float, tools: bool = False) -> Results:
-    """Boot ``host``, run ``virtproof COMMAND`` in it and return what came out; its console is kept in ``folder``.
+def boot(host: LabHost, words: Sequence[str], folder: Path, *, limit: float, tools: bool = False) -> Results:
+    """Boot ``host``, run ``virtproof WORDS`` in it and return what came out; its console is kept in ``folder``.
 
     Raises ``Fault`` where something is missing to boot it, where it does not deliver within ``limit`` seconds, or
     delivers damaged results.
@@ -51,7 +58,7 @@ def boot(host: LabHost, command: Sequence[str], folder: Path, *, limit: float, t
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="virtproof-lab-") as scratch:
             own = Path(scratch, "job.cpio")
-            own.write_bytes(contents.job(host, command, tools=tools))
+            own.write_bytes(contents.job(host, words, tools=tools))
             machine = Machine(
                 cpu=host.cpu,
                 cpus=host.cpus,
@@ -62,10 +69,27 @@ def boot(host: LabHost, command: Sequence[str], folder: Path, *, limit: float, t
                 firmware=host.firmware,
             )
             console = folder / CONSOLE
-            console.unlink(missing_ok=True)
-            return _collect(host.name, COMMANDS[host.emulator](machine, Path(scratch), console), console, limit)
+            command = COMMANDS[host.emulator](machine, Path(scratch), console)
+            return _tried(host.name, command, console, limit)
     except OSError as err:
         raise cache.no_room(err, folder) from err
+
+
+def _tried(name: str, command: list[str], console: Path, limit: float) -> Results:
+    """The results of the first attempt in which the emulator does not hang."""
+    for attempt in range(1, ATTEMPTS + 1):
+        console.unlink(missing_ok=True)
+        try:
+            results = _collect(name, command, console, limit)
+            results.attempts = attempt
+            return results
+        except _Hung as hung:
+            last = hung
+    raise Fault(
+        f"run the lab host {name}",
+        f"the emulator hung {ATTEMPTS} times; {last}",
+        f"read the logs in {console.parent}, and run it again",
+    )
 
 
 def _collect(name: str, command: list[str], console: Path, limit: float) -> Results:
@@ -92,6 +116,7 @@ def _collect(name: str, command: list[str], console: Path, limit: float) -> Resu
                 reports.append(payload)
 
     reports: list[bytes] = []
+    heard = started
     errors = console.with_name(ERRORS)
     with _running(command, errors) as emulator:
         for data in _output(emulator, started + limit):
@@ -101,6 +126,9 @@ def _collect(name: str, command: list[str], console: Path, limit: float) -> Resu
                     results.seconds = time.monotonic() - started
                     return results
                 take(kind, payload)
+                heard = time.monotonic()
+            if time.monotonic() - heard > SILENCE:
+                raise _Hung(_last_words((errors, console)))
         raise _silent(name, emulator, (errors, console), limit)
 
 
@@ -129,16 +157,17 @@ def _running(command: list[str], errors: Path) -> Iterator[subprocess.Popen[byte
 
 
 def _output(emulator: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]:
-    """What the emulator writes, until it ends or the time is over."""
+    """What the emulator writes, until it ends or the time is over; nothing, now and then, while it is silent."""
     assert emulator.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(emulator.stdout, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
-            if selector.select(min(left, POLL)):
-                data = os.read(emulator.stdout.fileno(), 1 << 16)
-                if not data:
-                    return
+            if not selector.select(min(left, POLL)):
+                yield b""
+            elif data := os.read(emulator.stdout.fileno(), 1 << 16):
                 yield data
+            else:
+                return
 
 
 def _parsed(name: str, text: bytes) -> dict[str, Any]:
@@ -158,9 +187,13 @@ def _silent(name: str, emulator: subprocess.Popen[bytes], logs: Sequence[Path], 
         ended = f"the emulator ended with {emulator.wait(POLL)} before any results"
     except subprocess.TimeoutExpired:
         ended = f"no results within {limit:.0f} s"
+    remedy = f"read the logs in {logs[0].parent}; give it more time with --limit"
+    return Fault(f"run the lab host {name}", f"{ended}; {_last_words(logs)}", remedy)
+
+
+def _last_words(logs: Sequence[Path]) -> str:
     last = [line for line in map(_last_line, logs) if line]
-    saw = f"{ended}; last words: {' / '.join(last) or 'none'}"
-    return Fault(f"run the lab host {name}", saw, f"read the logs in {logs[0].parent}; give it more time with --limit")
+    return f"last words: {' / '.join(last) or 'none'}"
 
 
 def _last_line(log: Path) -> str:

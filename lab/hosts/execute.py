@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from virtproof.conformance.catalogue import all_cases
 from virtproof.lab import cache
-from virtproof.lab.hosts import departures
+from virtproof.lab.hosts import departures, inside
 from virtproof.lab.hosts.boot import Results, boot
 from virtproof.lab.hosts.compare import Mismatch, headline, mismatches
+from virtproof.lab.hosts.departures import Departure
 from virtproof.lab.hosts.machine import Emulator
 from virtproof.lab.hosts.table import LabHost
-from virtproof.results import Evidence, Run
+from virtproof.results import CaseResult, Evidence, Run
 from virtproof.results_json import load_evidence, load_run
 from virtproof.spec.fault import Fault
 
@@ -26,63 +27,86 @@ PROVING = (
 )  # fmt: skip
 ALL = "all"
 LIMITS = {Emulator.QEMU: 120.0, Emulator.BOCHS: 240.0}  # seconds from power-on, for PROVING on a busy machine
-LIMIT_OF_ALL = 20  # times that for other cases
+LIMIT_OF_AREA = 1800.0
 RUN, EVIDENCE = "run.json", "evidence.json.gz"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What came of one lab host.  ``unexplained`` and ``stale``: lines about the table of departures."""
+    """What came of one lab host.  ``errors``, ``unexplained`` and ``stale`` are lines for people."""
 
     host: LabHost
-    seconds: float
-    run: Run
-    mismatches: tuple[Mismatch, ...]
-    counts: dict[str, int]
-    unexplained: tuple[str, ...]
-    stale: tuple[str, ...]
-    tools: dict[str, Any]
+    seconds: float = 0.0
+    attempts: int = 0
+    run: Run | None = None  # None: nothing came, or one for each area
+    cases: list[CaseResult] = field(default_factory=list)
+    mismatches: tuple[Mismatch, ...] = ()
+    errors: list[str] = field(default_factory=list)
+    unexplained: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    tools: dict[str, Any] = field(default_factory=dict)
 
     @property
     def as_expected(self) -> bool:
-        return not (self.mismatches or self.unexplained or self.stale)
+        return not (self.mismatches or self.errors or self.unexplained or self.stale)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(str(one.verdict) for one in self.cases))
 
     @property
     def cause(self) -> str:
         """The cause that virtproof names first."""
-        first = headline(self.run)
+        first = headline(self.run) if self.run else None
         return (first.cause or "") if first else ""
 
 
 def execute(
     host: LabHost, folder: Path, *, cases: Sequence[str] = (), limit: float | None = None, tools: bool = False
 ) -> Outcome:
-    """Boot ``host``, check it from inside, and compare; everything it delivered is kept in ``folder``.
+    """Boot ``host``, check it from inside, and compare; everything it delivers is kept in ``folder``.
 
-    ``cases``: ids as ``virtproof check`` takes them, or "all"; by default those that prove claims, and only with them
-    is the verdict compared with the row.  Raises ``Fault``.
+    ``cases``: ids as ``virtproof check`` takes them, or "all", each area in a boot of its own; by default those that
+    prove claims, and only with them is the verdict compared with the row.  What goes wrong is told in the outcome's
+    ``errors``.
     """
     table = departures.load()
+    outcome = Outcome(host=host)
     if ALL in cases:
-        chosen = departures.safe(host.name, (case.id for case in all_cases()), table)
+        for area, names in _areas(host, table).items():
+            _check(outcome, names, folder / area, limit or LIMIT_OF_AREA, tools=False)
+        outcome.run = None
     else:
-        chosen = tuple(cases) or PROVING
-    seconds = limit or LIMITS[host.emulator] * (1 if chosen == PROVING else LIMIT_OF_ALL)
-    results = boot(host, ["check", "--json", "--out", "/out", *chosen], folder, limit=seconds, tools=tools)
-    _keep(results, folder)
-    run, evidence = _read(host, results)
-    return Outcome(
-        host=host,
-        seconds=results.seconds,
-        run=run,
-        mismatches=mismatches(host.expected, run) if chosen == PROVING else (),
-        counts=dict(Counter(str(one.verdict) for one in evidence.cases)),
-        unexplained=tuple(
-            f"{one.verdict} {one.id}: {one.reason}" for one in departures.unexplained(host.name, evidence.cases, table)
-        ),
-        stale=departures.stale(host.name, evidence.cases, table),
-        tools=results.report.get("tools", {}),
-    )
+        _check(outcome, tuple(cases) or PROVING, folder, limit or LIMITS[host.emulator], tools=tools)
+        if outcome.run and not cases:
+            outcome.mismatches = mismatches(host.expected, outcome.run)
+    wrong = departures.unexplained(host.name, outcome.cases, table)
+    outcome.unexplained = tuple(f"{one.verdict} {one.id}: {one.reason}" for one in wrong)
+    outcome.stale = departures.stale(host.name, outcome.cases, table)
+    return outcome
+
+
+def _areas(host: LabHost, table: Sequence[Departure]) -> dict[str, tuple[str, ...]]:
+    """All cases that do not end the emulator, by area."""
+    areas: dict[str, list[str]] = {}
+    for case in all_cases():
+        areas.setdefault(case.area, []).append(case.id)
+    return {area: departures.safe(host.name, names, table) for area, names in areas.items()}
+
+
+def _check(outcome: Outcome, names: Sequence[str], folder: Path, limit: float, *, tools: bool) -> None:
+    """One boot; what comes of it is added to ``outcome``."""
+    try:
+        command = ["check", "--json", "--out", inside.RESULTS, *names]
+        results = boot(outcome.host, command, folder, limit=limit, tools=tools)
+        outcome.seconds += results.seconds
+        outcome.attempts += results.attempts
+        _keep(results, folder)
+        outcome.run, evidence = _read(outcome.host, results)
+        outcome.cases += evidence.cases
+        outcome.tools = results.report.get("tools", {})
+    except Fault as fault:
+        outcome.errors.append(str(fault))
 
 
 def _keep(results: Results, folder: Path) -> None:

@@ -22,6 +22,7 @@ DEBUG_PORT = 0xE9
 JOB = "/lab/job.json"
 RESULTS = "/out"
 TOOL_SECONDS = 120.0
+HEARTBEAT = 2.0  # seconds of this machine's clock
 
 # System V ABI: rdi = data, rsi = length, edx = port.
 REP_OUTSB = bytes.fromhex("4889f1 4889fe f36e c3")  # mov %rsi,%rcx; mov %rdi,%rsi; rep outsb; ret
@@ -93,7 +94,10 @@ def _run(command: list[str], user: int, sender: Sender) -> int:
             selector.register(running.stdout or -1, selectors.EVENT_READ, Kind.STDOUT)
             selector.register(running.stderr or -1, selectors.EVENT_READ, Kind.STDERR)
             while selector.get_map():
-                for key, _ in selector.select():
+                ready = selector.select(HEARTBEAT)
+                if not ready:
+                    sender.send(Kind.ALIVE)
+                for key, _ in ready:
                     if data := os.read(key.fd, PAYLOAD):
                         sender.send(key.data, data)
                     else:

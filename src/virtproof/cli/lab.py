@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -89,27 +92,19 @@ def run_hosts(
     Exit code 0: every host gave what its row expects; 3: some did not; 4: some could not be run.
     """
     from virtproof.lab.hosts.execute import execute
-    from virtproof.spec.fault import Fault
 
-    hosts = _chosen(names)
-    done: list[dict[str, Any]] = []
-    codes = [0]
-    for host in hosts:
-        try:
+    done = []
+    with stoppable():
+        for host in _chosen(names):
             outcome = execute(host, out / host.name, cases=cases, limit=limit, tools=tools)
-        except Fault as fault:
-            codes.append(OWN_ERROR)
-            done.append({"host": host.name, "error": str(fault)})
-            say(f"{host.name}: {fault}", err=True)
-            continue
-        if not outcome.as_expected:
-            codes.append(NOT_AS_EXPECTED)
-        done.append(_document(outcome))
-        if not as_json:
-            _show(outcome)
+            done.append(outcome)
+            if not as_json:
+                _show(outcome)
     if as_json:
-        click.echo(json.dumps({"schema": SCHEMA, "runs": done}, indent=2))
-    return max(codes)
+        click.echo(json.dumps({"schema": SCHEMA, "runs": [_document(outcome) for outcome in done]}, indent=2))
+    if any(outcome.errors for outcome in done):
+        return OWN_ERROR
+    return 0 if all(outcome.as_expected for outcome in done) else NOT_AS_EXPECTED
 
 
 @command.command("build")
@@ -137,18 +132,34 @@ def _chosen(names: Sequence[str]) -> list[LabHost]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM ends us as ctrl-C does, so that no emulator is left behind."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _document(outcome: Outcome) -> dict[str, Any]:
     return {
         "host": outcome.host.name,
         "as_expected": outcome.as_expected,
         "seconds": round(outcome.seconds, 1),
-        "outcome": outcome.run.outcome.value,
-        "summary": outcome.run.summary,
+        "attempts": outcome.attempts,
+        "outcome": outcome.run.outcome.value if outcome.run else None,
+        "summary": outcome.run.summary if outcome.run else "",
         "cause": outcome.cause,
         "counts": outcome.counts,
+        "errors": outcome.errors,
         "mismatches": [asdict(one) for one in outcome.mismatches],
-        "unexplained": list(outcome.unexplained),
-        "stale": list(outcome.stale),
+        "unexplained": outcome.unexplained,
+        "stale": outcome.stale,
         "tools": outcome.tools,
     }
 
@@ -156,7 +167,10 @@ def _document(outcome: Outcome) -> dict[str, Any]:
 def _show(outcome: Outcome) -> None:
     word = "as expected" if outcome.as_expected else "NOT AS EXPECTED"
     counts = ", ".join(f"{number} {verdict}" for verdict, number in outcome.counts.items())
-    say(f"{outcome.host.name}: {word} in {outcome.seconds:.1f} s: {outcome.run.summary} [{counts or 'no guests'}]")
+    summary = f": {outcome.run.summary}" if outcome.run else ""
+    say(f"{outcome.host.name}: {word} in {outcome.seconds:.1f} s{summary} [{counts or 'no guests'}]")
+    for error in outcome.errors:
+        say(f"  {error}")
     for mismatch in outcome.mismatches:
         say(f"  {mismatch}")
     for line in outcome.unexplained:
@@ -164,5 +178,5 @@ def _show(outcome: Outcome) -> None:
     for pattern in outcome.stale:
         say(f"  in the table of departures, but all that it names passed: {pattern}")
     for name, tool in outcome.tools.items():
-        said = " / ".join(str(tool["said"]).split("\n")).strip(" /")
+        said = " / ".join(line.strip() for line in str(tool["said"]).splitlines())
         say(f"  {name} ended with {tool['exit']}: {said[:300]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,8 @@ def test_an_emulator_that_ends_early_is_named_with_its_code(tmp_path):
 
 
 def test_what_the_emulator_complains_of_is_shown(tmp_path):
-    with pytest.raises(Fault, match="Property 'EPYC' not found"):
-        collect(tmp_path, emulator(tmp_path, "echo \"qemu: Property 'EPYC' not found\" >&2; exit 1"))
+    with pytest.raises(Fault, match="last words: no such model"):
+        collect(tmp_path, emulator(tmp_path, "echo no such model >&2; exit 1"))
 
 
 @pytest.mark.parametrize("report", [b"", b"not JSON", b"[]", b'"text"'])
@@ -137,3 +138,36 @@ def test_the_emulator_is_killed_when_we_are(tmp_path):
     os.close(read)
     number = int(pid.read_text())
     until(lambda: not alive(number))
+
+
+def test_an_emulator_that_hangs_is_started_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(boot, "SILENCE", 0.5)
+    good = speaking(tmp_path, (Kind.REPORT, b"{}"), (Kind.END, b""))
+    tries = tmp_path / "tries"
+    script = f"echo x >> {tries}; test $(wc -l < {tries}) = 2 || exec sleep 600; exec sh {good[1]}-2"
+    Path(f"{good[1]}-2").write_text(Path(good[1]).read_text())
+    results = boot._tried("x", emulator(tmp_path, script), tmp_path / "console.log", 60.0)
+    assert results.attempts == 2
+
+
+def test_one_that_always_hangs_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(boot, "SILENCE", 0.1)
+    with pytest.raises(Fault, match="the emulator hung 3 times; last words: waiting"):
+        boot._tried("x", emulator(tmp_path, "echo waiting >&2; exec sleep 600"), tmp_path / "console.log", 60.0)
+
+
+def test_a_heartbeat_is_no_silence(tmp_path, monkeypatch):
+    monkeypatch.setattr(boot, "SILENCE", 0.5)
+    stream = bytearray()
+    sender = Sender(stream.extend)
+    ends = []
+    for kind, payload in [*[(Kind.ALIVE, b"")] * 5, (Kind.REPORT, b"{}"), (Kind.END, b"")]:
+        sender.send(kind, payload)
+        ends.append(len(stream))
+    (tmp_path / "stream").write_bytes(stream)
+    cut = [
+        f"tail -c +{start + 1} {tmp_path}/stream | head -c {end - start}; sleep 0.2"
+        for start, end in pairwise([0, *ends])
+    ]
+    results = boot._tried("x", emulator(tmp_path, "\n".join(cut)), tmp_path / "console.log", 60.0)
+    assert results.attempts == 1

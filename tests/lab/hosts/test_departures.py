@@ -1,4 +1,4 @@
-"""The table of cases that do not pass on lab hosts: complete rows, no stale ones, and citations where a kernel is blamed."""
+"""The table of cases that do not pass on lab hosts: complete rows, and a citation where a kernel is blamed."""
 
 from __future__ import annotations
 
