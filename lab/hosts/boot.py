@@ -26,7 +26,7 @@ COMMANDS = {Emulator.QEMU: qemu.command, Emulator.BOCHS: bochs.command}
 CONSOLE, ERRORS = "console.log", "emulator.log"
 NICE = 5  # an emulator keeps a processor busy for a minute; others may have something urgent to do
 POLL = 0.5  # seconds
-SILENCE = 90.0  # seconds without a frame, on a busy machine: Bochs 3.0 hangs at random, in one of ten runs
+SILENCE = 90.0  # seconds without a frame, on a busy machine
 ATTEMPTS = 3
 
 
@@ -142,6 +142,7 @@ def _running(command: list[str], errors: Path) -> Iterator[subprocess.Popen[byte
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
+            bufsize=0,
             start_new_session=True,
         ) as emulator,
     ):
