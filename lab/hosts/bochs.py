@@ -36,8 +36,8 @@ error: action=ignore
 info: action=ignore
 debug: action=ignore
 """
-# Only a panic is logged: Bochs counts its speed in a signal handler that logs too, and waits for ever for the log's lock
-# where it interrupts somebody who logs.
+# Only a panic is logged: Bochs counts its speed in a signal handler that logs too, and waits for ever for the lock
+# of the log where it interrupts somebody who logs.
 _MENU = """\
 DEFAULT linux
 PROMPT 0

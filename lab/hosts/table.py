@@ -92,11 +92,12 @@ HOSTS = (
     ),
     LabHost("amd-smp2", QEMU, EPYC, "nothing; two processors", met(HARDWARE), "kvm_amd", cpus=2),
     LabHost(
-        "amd-iommu", QEMU, EPYC, "nothing; AMD IOMMU with interrupt remapping", met("claim amd_vi"), "kvm_amd",
+        "amd-iommu", QEMU, EPYC, "nothing; AMD IOMMU with interrupt remapping", met("claim interrupt_remapping"), "kvm_amd",
         kernel=GENERIC, devices=("amd-iommu,intremap=on",),
     ),
     LabHost(
-        "amd-iommu-noremap", QEMU, EPYC, "AMD IOMMU that does not remap interrupts", met("claim amd_vi"), "kvm_amd",
+        "amd-iommu-noremap", QEMU, EPYC, "AMD IOMMU whose IVRS table rules interrupt remapping out",
+        noted("claim interrupt_remapping", "firmware-no-interrupt-remapping", FIRMWARE), "kvm_amd",
         kernel=GENERIC, devices=("amd-iommu,intremap=off",),
     ),
     LabHost(
