@@ -9,13 +9,14 @@ export PYTHON
 venv := .venv
 bin  := $(venv)/bin
 
-.PHONY: help validate test lint fuzz bench clean
+.PHONY: help validate test lint fuzz lab bench clean
 
 help:
 	@echo 'make validate   install virtproof in $(venv), check this host, write the reports to $(OUT)/'
 	@echo 'make test       run the linters, the type checker and all tests'
 	@echo 'make lint       run the linters and the type checker'
 	@echo 'make fuzz       damage a million inputs of the parsers: only our own errors may come out'
+	@echo 'make lab        boot all lab hosts, and check that virtproof names what is wrong with each'
 	@echo 'make bench      measure, against C programs that do the same'
 	@echo 'make clean      remove what the others made'
 
@@ -37,6 +38,11 @@ FUZZ ?= 10000
 
 fuzz: $(venv)/installed-dev
 	VIRTPROOF_FUZZ=$(FUZZ) $(bin)/python -m pytest tests/fuzz
+
+lab: $(venv)/installed-dev
+	@.ci/prepare qemu-system-x86 xorriso binutils
+	$(bin)/virtproof lab build bochs
+	$(bin)/virtproof lab run all
 
 bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/run.py

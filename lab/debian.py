@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from virtproof.lab import cache
-from virtproof.spec.fault import Fault
+from virtproof.lab.missing import Missing
 
 KIND, KEEP = "packages", 100  # of cache entries
 _URI = re.compile(r"^'[^']+' (\S+\.deb) \d+ \S+$", re.MULTILINE)
@@ -23,19 +23,19 @@ UPDATE = "run apt-get update; the lab takes its kernels and tools from the packa
 def unpacked(package: str) -> Path:
     """The folder with the files of ``package``, in the version that apt would install; downloaded once.
 
-    Raises ``Fault`` where it cannot be had.
+    Raises ``Missing`` where it cannot be had.
     """
     (folder,) = unpacked_all((package,))
     return folder
 
 
 def unpacked_all(packages: Sequence[str]) -> tuple[Path, ...]:
-    """``unpacked`` for many packages with few calls of apt, which is slow to start.  Raises ``Fault``."""
+    """``unpacked`` for many packages with few calls of apt, which is slow to start.  Raises ``Missing``."""
     tried = f"look for the package{'s' * (len(packages) > 1)} {' '.join(packages)}"
     found = _URI.findall(_apt("apt-get", "download", "--print-uris", *packages, tried=tried))
     keys = {file.partition("_")[0]: file.removesuffix(".deb") for file in found}  # in an order of apt's own
     if keys.keys() != set(packages):
-        raise Fault(tried, f"apt-get names no file of {' '.join(sorted(set(packages) - keys.keys()))}", UPDATE)
+        raise Missing(tried, f"apt-get names no file of {' '.join(sorted(set(packages) - keys.keys()))}", UPDATE)
     missing = [package for package, key in keys.items() if not cache.has(KIND, key)]
     with tempfile.TemporaryDirectory() as scratch:
         if missing:
@@ -53,7 +53,7 @@ def newest_kernel(flavour: str) -> str:
     said = _apt("apt-cache", "depends", f"linux-image-{flavour}", tried=f"look for a {flavour} kernel")
     found = _DEPENDS.search(said)
     if not found:
-        raise Fault(f"look for a {flavour} kernel", f"no package linux-image-{flavour}", UPDATE)
+        raise Missing(f"look for a {flavour} kernel", f"no package linux-image-{flavour}", UPDATE)
     return found[1]
 
 
@@ -68,7 +68,7 @@ def with_dependencies(package: str) -> tuple[str, ...]:
 
 def _apt(*command: str, tried: str, cwd: str | None = None) -> str:
     if shutil.which(command[0]) is None:
-        raise Fault(
+        raise Missing(
             tried,
             f"there is no {command[0]} on this machine",
             "run the lab on Debian, or on a distribution made from it",
@@ -76,5 +76,5 @@ def _apt(*command: str, tried: str, cwd: str | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         saw = next((line for line in done.stderr.splitlines() if line.startswith("E:")), done.stderr.strip()[-300:])
-        raise Fault(tried, saw or f"{command[0]} ended with {done.returncode}", UPDATE)
+        raise Missing(tried, saw or f"{command[0]} ended with {done.returncode}", UPDATE)
     return done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 from virtproof.lab import cache, debian
 from virtproof.lab.hosts import bios
 from virtproof.lab.hosts.machine import Machine
+from virtproof.lab.missing import Missing
 from virtproof.spec.fault import Fault
 
 BUILT = "bochs-3.0"  # in the cache: made by bochs_build
@@ -65,7 +66,7 @@ def found() -> Bochs:
     for name in ("bochs-bin", "bochs"):
         if program := shutil.which(name):
             return Bochs(program, ours=False)
-    raise Fault(
+    raise Missing(
         "boot a lab host", "no Bochs on this machine", "virtproof lab build bochs (5 minutes), or apt-get install bochs"
     )
 
@@ -95,7 +96,7 @@ def command(machine: Machine, folder: Path, console: Path) -> list[str]:
 def _cd(machine: Machine, folder: Path) -> Path:
     """A bootable CD with the machine's kernel and initrds."""
     if shutil.which("xorriso") is None:
-        raise Fault("make a CD for Bochs", "no xorriso on this machine", "apt-get install xorriso")
+        raise Missing("make a CD for Bochs", "no xorriso on this machine", "apt-get install xorriso")
     content, image = folder / "cd", folder / "cd.iso"
     loader = content / "isolinux"
     loader.mkdir(parents=True)

@@ -16,6 +16,7 @@ from virtproof.lab.hosts.compare import Mismatch, headline, mismatches
 from virtproof.lab.hosts.departures import Departure
 from virtproof.lab.hosts.machine import Emulator
 from virtproof.lab.hosts.table import LabHost
+from virtproof.lab.missing import Missing
 from virtproof.results import CaseResult, Evidence, Run
 from virtproof.results_json import load_evidence, load_run
 from virtproof.spec.fault import Fault
@@ -69,7 +70,7 @@ def execute(
 
     ``cases``: ids as ``virtproof check`` takes them, or "all", each area in a boot of its own; by default those that
     prove claims, and only with them is the verdict compared with the row.  What goes wrong is told in the outcome's
-    ``errors``.
+    ``errors``; only ``Missing`` is raised, where the lab lacks something.
     """
     table = departures.load()
     outcome = Outcome(host=host)
@@ -106,6 +107,8 @@ def _check(outcome: Outcome, names: Sequence[str], folder: Path, limit: float, *
         outcome.run, evidence = _read(outcome.host, results)
         outcome.cases += evidence.cases
         outcome.tools = results.report.get("tools", {})
+    except Missing:
+        raise
     except Fault as fault:
         outcome.errors.append(str(fault))
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from virtproof.lab.hosts.machine import Machine
-from virtproof.spec.fault import Fault
+from virtproof.lab.missing import Missing
 
 PROGRAM = "qemu-system-x86_64"
 
@@ -14,10 +14,10 @@ PROGRAM = "qemu-system-x86_64"
 def command(machine: Machine, folder: Path, console: Path) -> list[str]:
     """The command that boots ``machine``: debug port on standard output, serial port in ``console``.
 
-    ``folder`` is for its files.  Raises ``Fault`` where QEMU is not installed.
+    ``folder`` is for its files.  Raises ``Missing`` where QEMU is not installed.
     """
     if shutil.which(PROGRAM) is None:
-        raise Fault("boot a lab host", f"no {PROGRAM} on this machine", "apt-get install qemu-system-x86")
+        raise Missing("boot a lab host", f"no {PROGRAM} on this machine", "apt-get install qemu-system-x86")
     initrd = folder / "initrd"
     with initrd.open("wb") as whole:
         for part in machine.initrds:

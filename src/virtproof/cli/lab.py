@@ -91,12 +91,16 @@ def run_hosts(
 
     Exit code 0: every host gave what its row expects; 3: some did not; 4: some could not be run.
     """
-    from virtproof.lab.hosts.execute import execute
+    from virtproof.lab.hosts.execute import Outcome, execute
+    from virtproof.lab.missing import Missing
 
     done = []
     with stoppable():
         for host in _chosen(names):
-            outcome = execute(host, out / host.name, cases=cases, limit=limit, tools=tools)
+            try:
+                outcome = execute(host, out / host.name, cases=cases, limit=limit, tools=tools)
+            except Missing as fault:
+                outcome = Outcome(host=host, errors=[str(fault)])
             done.append(outcome)
             if not as_json:
                 _show(outcome)
