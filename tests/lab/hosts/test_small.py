@@ -1,4 +1,4 @@
-"""Four lab hosts, booted with what the distribution packages: sound, without the feature, off in firmware, forbidden."""
+"""Four lab hosts, with what the distribution packages: sound, without the feature, off in firmware, forbidden."""
 
 from __future__ import annotations
 
