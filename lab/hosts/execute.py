@@ -10,7 +10,7 @@ from typing import Any
 
 from virtproof.conformance.catalogue import all_cases
 from virtproof.lab import cache
-from virtproof.lab.hosts import departures, inside
+from virtproof.lab.hosts import contents, departures, inside
 from virtproof.lab.hosts.boot import Results, boot
 from virtproof.lab.hosts.compare import Mismatch, headline, mismatches
 from virtproof.lab.hosts.departures import Departure
@@ -120,6 +120,10 @@ def _keep(results: Results, folder: Path) -> None:
             if name in results.files:
                 (folder / name).write_bytes(results.files[name])
         (folder / "stderr.txt").write_bytes(results.stderr)
+        for name, tool in results.report.get("tools", {}).items():
+            if name in contents.TOOLS:
+                text = f"{tool.get('said')}\nended with {tool.get('exit')}\n"
+                (folder / f"{name}.txt").write_text(text, encoding="utf-8")
         (folder / "kernel.log").write_text(str(results.report.get("log", "")), encoding="utf-8")
     except OSError as err:
         raise cache.no_room(err, folder) from err
