@@ -84,7 +84,7 @@ CASES: tuple[Case, ...] = (
     row("cpuid.prefix.66",     "66H before CPUID changes nothing",              LONG64, (Insn("66 0f a2", "cpuid"), *CLEAR), completes(regs=ZERO), regs=LEAF1, priority=3, refs=("cpuid.prefix",)),
     row("cpuid.prefix.f3",     "F3H before CPUID changes nothing",              LONG64, (Insn("f3 0f a2", "cpuid"), *CLEAR), completes(regs=ZERO), regs=LEAF1, priority=3, refs=("cpuid.prefix",)),
     row("cpuid.lock",          "LOCK CPUID raises #UD",                         LONG64, LOCK_CPUID, faults(Vector.UD), regs=LEAF1, priority=3),
-    HostScript(id="cpuid.cpl3",     title="CPUID at CPL 3 gives what it gives at CPL 0",      area="cpuid", mode=LONG64, cite=CITE,     script=_same,     priority=2),
+    HostScript(id="cpuid.cpl3",     title="CPUID at CPL 3 gives what it gives at CPL 0",      area="cpuid", mode=LONG64, cite=CITE,     script=_same,     priority=2, refs=("sens.misc.cpuid_free",)),
     HostScript(id="cpuid.faulting", title="CPUID faulting: #GP(0) at CPL 3, none at CPL 0",   area="cpuid", mode=LONG64, cite=FAULTING, script=_faulting, priority=2),
 )
 # fmt: on

@@ -33,6 +33,9 @@ SLDT_EDX = Insn("0f 00 c2", "sldt edx")
 # Real mode: the 32-bit operand size, because the manuals disagree about the high byte of a 24-bit base.
 LGDT_SI, SGDT_BX = Insn("66 0f 01 14", "lgdt [si]"), Insn("66 0f 01 07", "sgdt [bx]")
 
+SIDT_BX, LIDT_SI = Insn("66 0f 01 0f", "sidt [bx]"), Insn("66 0f 01 1c", "lidt [si]")
+SIDT_DI, LIDT_BX = Insn("66 0f 01 0d", "sidt [di]"), Insn("66 0f 01 1f", "lidt [bx]")  # the old one again
+
 KERNEL, USER = At("kernel_data"), At("user_data")
 FILL = 0xEEEE_EEEE_EEEE_EEEE
 LOW6 = FILL & (1 << 48) - 1
@@ -72,10 +75,11 @@ MSW_REAL = 0x0014
 # An LDT of the guest's own in the spare entry 0x48, unloaded again.
 LDT = (mem64(At("gdt", 0x48), 0x0000_8200_0000_0017), mem64(At("gdt", 0x50), 0))
 LDTR = {"rax": 0x48, "rcx": 0}
+OWN_IDT = 0x0BAD_F00D << 16 | 0x0237
 OWN_GDT = 0x5678_9ABC << 16 | 0x1237  # limit and base, as LGDT reads them
 
 HAS_UMIP = {"requires": ("umip",), "proves": ("umip",)}
-LONG64, PROT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.REAL16
+LONG64, PROT32, COMPAT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.COMPAT32, Mode.REAL16
 
 # fmt: off
 CASES = (
@@ -112,6 +116,29 @@ CASES = (
     row("sens.smsw.cpl3.prot32", "SMSW at CPL 3: the guest's CR0",     PROT32, SMSW32, word(USER, MSW), regs=U, sets=(*FILL_U, *EM), ring=3, priority=2),
     row("sens.sgdt.umip.cpl3.prot32", "SGDT at CPL 3 with UMIP: #GP",  PROT32, SGDT32, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, **HAS_UMIP, priority=2),
 
+    row("sens.sldt.cpl0.prot32", "SLDT at CPL 0: the guest's LDT",     PROT32, (LLDT, SLDT_EDX, UNLOAD_LDT), completes(regs={"rdx": 0x48}), regs=LDTR, sets=LDT, priority=2),
+    row("sens.sldt.cpl3.prot32", "SLDT at CPL 3: the guest has none",  PROT32, SLDT,   completes(regs={"rax": 0}),          ring=3, priority=2),
+    row("sens.sidt.umip.cpl3.prot32", "SIDT at CPL 3 with UMIP: #GP",  PROT32, SIDT32, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, **HAS_UMIP, priority=2),
+    row("sens.sldt.umip.cpl3.prot32", "SLDT at CPL 3 with UMIP: #GP",  PROT32, SLDT,   faults(Vector.GP, 0), sets=(UMIP,),          ring=3, **HAS_UMIP, priority=2),
+    row("sens.str.umip.cpl3.prot32",  "STR at CPL 3 with UMIP: #GP",   PROT32, STR,    faults(Vector.GP, 0), sets=(UMIP,),          ring=3, **HAS_UMIP, priority=2),
+    row("sens.smsw.umip.cpl3.prot32", "SMSW at CPL 3 with UMIP: #GP",  PROT32, SMSW32, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, discriminates=True, **HAS_UMIP, priority=2),
+
+    row("sens.sgdt.cpl3.compat32", "SGDT at CPL 3: the guest's GDT",   COMPAT32, SGDT32, table32(USER, GDT_LIMIT, "gdt"), regs=U, sets=FILL_U, ring=3, priority=2),
+    row("sens.sidt.cpl3.compat32", "SIDT at CPL 3: the guest's IDT",   COMPAT32, SIDT32, table32(USER, IDT_LIMIT, "idt"), regs=U, sets=FILL_U, ring=3, priority=2),
+    row("sens.sldt.cpl3.compat32", "SLDT at CPL 3: the guest has none", COMPAT32, SLDT,  completes(regs={"rax": 0}),      ring=3, priority=2),
+    row("sens.str.cpl3.compat32",  "STR at CPL 3: the guest's TSS",    COMPAT32, STR,    completes(regs={"rax": TR}),     ring=3, priority=2),
+    row("sens.smsw.cpl3.compat32", "SMSW at CPL 3: the guest's CR0",   COMPAT32, SMSW32, word(USER, MSW), regs=U, sets=(*FILL_U, *EM), ring=3, priority=2),
+    row("sens.sgdt.umip.cpl3.compat32", "SGDT at CPL 3 with UMIP: #GP", COMPAT32, SGDT32, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, **HAS_UMIP, priority=2),
+    row("sens.sidt.umip.cpl3.compat32", "SIDT at CPL 3 with UMIP: #GP", COMPAT32, SIDT32, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, **HAS_UMIP, priority=2),
+    row("sens.sldt.umip.cpl3.compat32", "SLDT at CPL 3 with UMIP: #GP", COMPAT32, SLDT,  faults(Vector.GP, 0), sets=(UMIP,),          ring=3, **HAS_UMIP, priority=2),
+    row("sens.str.umip.cpl3.compat32",  "STR at CPL 3 with UMIP: #GP", COMPAT32, STR,    faults(Vector.GP, 0), sets=(UMIP,),          ring=3, **HAS_UMIP, priority=2),
+    row("sens.smsw.umip.cpl3.compat32", "SMSW at CPL 3 with UMIP: #GP", COMPAT32, SMSW32, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, discriminates=True, **HAS_UMIP, priority=2),
+
+    row("sens.sidt.umip.cpl0.long64", "SIDT at CPL 0 with UMIP runs",  LONG64, SIDT, table(KERNEL, IDT_LIMIT, "idt"), regs=K, sets=(*FILL_K, UMIP), **HAS_UMIP, priority=2),
+    row("sens.sldt.umip.cpl0.long64", "SLDT at CPL 0 with UMIP runs",  LONG64, (LLDT, SLDT_EDX, UNLOAD_LDT), completes(regs={"rdx": 0x48}), regs=LDTR, sets=(*LDT, UMIP), **HAS_UMIP, priority=2),
+    row("sens.str.umip.cpl0.long64",  "STR at CPL 0 with UMIP runs",   LONG64, STR,  completes(regs={"rax": TR}), sets=(UMIP,), **HAS_UMIP, priority=2),
+
+    row("sens.sidt.cpl0.real16", "SIDT in real mode: the guest's IDT", REAL16, (SIDT_BX, LIDT_SI, SIDT_DI, LIDT_BX), completes(memory={KERNEL + 32: 0xEEEE << 48 | OWN_IDT}), regs={"rbx": KERNEL, "rsi": KERNEL + 16, "rdi": KERNEL + 32}, sets=(mem64(KERNEL, FILL), mem64(KERNEL + 16, OWN_IDT), mem64(KERNEL + 32, FILL)), priority=2),
     row("sens.sgdt.cpl0.real16", "SGDT in real mode: the guest's GDT", REAL16, (LGDT_SI, SGDT_BX), completes(memory={KERNEL: 0xEEEE << 48 | OWN_GDT}), regs={"rbx": KERNEL, "rsi": KERNEL + 16}, sets=(mem64(KERNEL, FILL), mem64(KERNEL + 16, OWN_GDT)), priority=2),
     row("sens.smsw.cpl0.real16", "SMSW in real mode: the guest's CR0", REAL16, Insn("0f 01 27", "smsw word ptr [bx]"), word(KERNEL, MSW_REAL), regs=K, sets=(mem64(KERNEL, FILL), *EM), priority=2),
 )
