@@ -80,7 +80,7 @@ CAUSES = {cause.id: cause for cause in (
     Cause("software-backend",      "KVM is here in software ({module}): guests do not run on the processor's own virtualization",
           "use-hardware-backend",  "Boot a kernel with kvm_intel or kvm_amd, on a host that offers VMX or SVM."),
     Cause("vulnerable",            "the kernel calls this host vulnerable: {detail}",
-          "mitigate",              "Update microcode and kernel; docs of the kernel's admin-guide/hw-vuln say what each flaw needs (for some: SMT off)."),
+          "mitigate",              "Update microcode and kernel; the kernel's admin-guide/hw-vuln says what each flaw needs (for some: SMT off)."),
     Cause("memory-not-backed",     "there are no huge pages for guests: none is reserved, and transparent huge pages are off",
           "reserve-huge-pages",    "Reserve huge pages (hugepagesz=, hugepages= on the kernel command line, or nr_hugepages), or set transparent_hugepage to madvise."),
     # device nodes

@@ -29,6 +29,7 @@ from virtproof.results import (
 )
 
 SHOWN = 20  # failing cases that a finding names
+CITED = 5  # rules of theirs that it cites
 NO_PROOFS = ProofTable()
 
 
@@ -148,7 +149,8 @@ class _Bench:
             finding = _blank(requirement, Standing.UNKNOWN, tuple(evidence), ())
             return _caused(finding, "guests-on-emulator", {"module": self.backend.name}, requirement.remedy)
         if broken:
-            finding = _blank(requirement, Standing.NOT_MET, tuple(evidence), ())
+            cited = tuple(dict.fromkeys(cite for result in broken for cite in result.cite))[:CITED]
+            finding = _blank(requirement, Standing.NOT_MET, tuple(evidence), cited)
             detail = f"{len(broken)} of {len(chosen)} cases: {', '.join(result.id for result in broken[:3])}"
             cause = "emulator-breaks-rules" if self.backend.software else "refuted-by-guests"
             what = {"what": "this area", "detail": detail + ", ..." * (len(broken) > 3), "module": self.backend.name}

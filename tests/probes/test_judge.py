@@ -95,7 +95,8 @@ def test_the_cause_and_the_remedy_reach_the_summary(intel, hosts, profile):
 
 
 def test_one_failing_case_on_hardware_decides(intel, profile):
-    results = (*RAN, case("trap.de.bad", verdict=FAIL), case("trap.db.dead", verdict=CRASH))
+    bad = replace(case("trap.de.bad", verdict=FAIL), cite=("the rule",))
+    results = (*RAN, bad, case("trap.db.dead", verdict=CRASH))
     judgement = judge(intel.collect(), results, profile, today=TODAY)
     traps = finding(judgement, "guest-traps")
     assert (judgement.outcome, traps.standing, traps.cause) == (
@@ -105,6 +106,7 @@ def test_one_failing_case_on_hardware_decides(intel, profile):
     )
     assert "trap.de: 1 wrong: trap.de.bad" in traps.evidence
     assert traps.evidence[0] == "1 crash, 1 fail, 1 pass"
+    assert traps.cite == ("the rule",)
 
 
 def test_cases_that_no_profile_gates_are_reported_not_judged(intel, profile):
@@ -145,7 +147,7 @@ def test_a_fact_whose_value_differs_must_do_on_every_cpu(intel, hosts, profile):
 def test_microcode_that_differs_is_a_finding(intel, hosts, profile):
     intel.cpuinfo(f"{hosts.BOOT_FLAGS} vmx", "ept", ("0x1", "0x1", "0x2", "0x1"))
     judgement = judge(intel.collect(), RAN, profile, today=TODAY)
-    assert "0x2 on CPUs 2" in finding(judgement, "uniform-microcode").evidence[0]
+    assert "0x2 on CPUs 2" in finding(judgement, "uniform-microcode").cause_text
     assert judgement.outcome is Outcome.NOT_COMPLIANT
 
 

@@ -121,6 +121,16 @@ def test_mistakes_in_extending_name_the_place(tmp_path, text, message):
         load_profile(str(path))
 
 
+@pytest.mark.parametrize("profile", profile_names())
+def test_every_requirement_says_what_to_do_and_where_it_is_written(profile):
+    """Claims and cases bring remedy and citation of their own."""
+    for one in load_profile(profile).requirements:
+        assert one.title
+        if one.fact:
+            assert one.remedy or one.cause, one.id
+            assert one.cite or one.remedy, one.id
+
+
 def test_the_documentation_names_all_profiles():
     text = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text()
     assert [name for name in profile_names() if f"`{name}`" not in text] == []
