@@ -68,6 +68,16 @@ def msr(index: int, value: int) -> Change:
     return lambda snapshot: snapshot["msr"]["values"].update({f"{index:#x}": {f"{value:#x}": snapshot["cpus"]}})
 
 
+def no_msr(index: int) -> Change:
+    """One MSR that could not be read."""
+
+    def change(snapshot: Snapshot) -> None:
+        snapshot["msr"]["values"].pop(f"{index:#x}")
+        snapshot["msr"]["unread"].append({"what": f"{index:#x}", "cpus": snapshot["cpus"], "reason": "Input/output error"})
+
+    return change
+
+
 def no_msrs(reason: str) -> Change:
     def change(snapshot: Snapshot) -> None:
         unread = [{"what": "*", "cpus": snapshot["cpus"], "reason": f"/dev/cpu/N/msr: {reason}"}]
@@ -219,6 +229,7 @@ ROWS = [
     ("not-in-silicon",                   "intel", "vpid",                "no yes yes unknown",      (msr(0x48B, 0x0257_7FDF << 32),)),
     ("not-in-silicon",                   "intel", "pml",                 "no yes yes unknown",      (msr(0x48B, 0x0255_7FFF << 32),)),
     ("not-in-silicon",                   "intel", "apicv",               "no yes yes unknown",      (msr(0x48B, 0x0257_7DFF << 32),)),
+    ("not-in-silicon",                   "intel", "apicv",               "no yes yes unknown",      (no_msr(0x48B), msr(0x481, 0x7F << 32 | 0x16))),
     ("not-in-silicon",                   "intel", "posted_interrupts",   "no yes yes unknown",      (msr(0x481, 0x7F << 32 | 0x16),)),
     ("not-in-silicon",                   "intel", "tsc_scaling",         "no n/a yes unknown",      (msr(0x48B, 0x0057_7FFF << 32),)),
     ("not-in-silicon",                   "intel", "tdx",                 "no unknown yes unknown",  (bit(7, 2, 13, False), msr(0x87, 0), logs(IR))),
@@ -265,7 +276,7 @@ ROWS = [
     ("not-in-silicon",                   "intel", "interrupt_remapping", "no yes no unknown",       (file("/sys/class/iommu/dmar0/intel-iommu/ecap", "f020d7"), logs())),
     ("firmware-off-memory-encryption",   "amd",   "sev",                 "yes no yes unknown",      (msr(0xC001_0010, 0),)),
     ("firmware-no-sev-es-asids",         "amd",   "sev_es",              "yes no yes unknown",      (register(0x8000_001F, 3, 1),)),
-    ("firmware-no-rmp",                  "amd",   "sev_snp",             "yes no yes unknown",      (msr(0xC001_0132, 0),)),
+    ("firmware-no-rmp",                  "amd",   "sev_snp",             "yes no yes unknown",      (msr(0xC001_0132, 0x1000),)),
     ("firmware-no-rmp",                  "amd",   "sev_snp",             "yes no yes unknown",      (NO_SVM_MSR, logs("SEV-SNP: Memory for the RMP table has not been reserved by BIOS"))),
     ("firmware-off-tdx",                 "intel", "tdx",                 "unknown no yes unknown",  (msr(0x87, 63), logs(IR))),
     ("kernel-command-line",              "intel", "vt_d",                "yes yes no unknown",      (folder("/sys/class/iommu"), parameters("intel_iommu=off"))),
