@@ -73,7 +73,9 @@ def no_msr(index: int) -> Change:
 
     def change(snapshot: Snapshot) -> None:
         snapshot["msr"]["values"].pop(f"{index:#x}")
-        snapshot["msr"]["unread"].append({"what": f"{index:#x}", "cpus": snapshot["cpus"], "reason": "Input/output error"})
+        snapshot["msr"]["unread"].append(
+            {"what": f"{index:#x}", "cpus": snapshot["cpus"], "reason": "Input/output error"}
+        )
 
     return change
 
