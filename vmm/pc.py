@@ -10,7 +10,7 @@ import mmap
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from virtproof.spec import fw_cfg
 from virtproof.spec import pc_testdev as dev
@@ -36,7 +36,8 @@ _PROT_NONE = 0  # <sys/mman.h>; the mmap module has the others
 class Pc:
     """A machine with ``ram`` bytes of memory; ``transmit`` gets what the guest sends through COM1, byte by byte.
 
-    With several ``vcpus`` it is called on any of their threads, one at a time.  Use it as a context manager.
+    With several ``vcpus`` it is called on any of their threads, one at a time.  ``irqchip`` says whose the interrupt
+    controllers and the 8254 are: KVM's or the monitor's own.  Use it as a context manager.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class Pc:
         ram: int,
         transmit: Callable[[int], None],
         vcpus: int = 1,
+        irqchip: Literal["kernel", "user"] = "kernel",
         trace: Trace | None = None,
     ) -> None:
         self.status: int | None = None  # the exit status that the guest asked for
         self.machine = Machine(
-            engine, vcpus=vcpus, ram=ram, cpuid=engine.supported_cpuid(), irqchip="kernel", pit=True, trace=trace
+            engine, vcpus=vcpus, ram=ram, cpuid=engine.supported_cpuid(), irqchip=irqchip, pit=True, trace=trace
         )
         try:
             self.serial = self.machine.add_serial(transmit)

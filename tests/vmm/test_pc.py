@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -47,7 +48,10 @@ def test_a_page_that_is_mapped_anew_keeps_its_content(engine: KvmEngine) -> None
 
 @pytest.mark.kvm
 @pytest.mark.parametrize(("name", "vcpus", "passes"), THEIR_TESTS)
-def test_kvm_unit_tests(engine: KvmEngine, name: str, vcpus: int, passes: int) -> None:
+@pytest.mark.parametrize("irqchip", ["kernel", "user"])
+def test_kvm_unit_tests(
+    engine: KvmEngine, irqchip: Literal["kernel", "user"], name: str, vcpus: int, passes: int
+) -> None:
     folder = os.environ.get("VIRTPROOF_KUT")
     if not folder:
         pytest.skip("VIRTPROOF_KUT does not name a folder with kvm-unit-tests' x86/*.flat")
@@ -55,7 +59,7 @@ def test_kvm_unit_tests(engine: KvmEngine, name: str, vcpus: int, passes: int) -
     if not file.is_file():
         pytest.skip(f"{file} does not exist")
     ram, output = 128 * MIB, bytearray()
-    with Pc(engine, ram=ram, vcpus=vcpus, transmit=output.append) as pc:
+    with Pc(engine, ram=ram, vcpus=vcpus, transmit=output.append, irqchip=irqchip) as pc:
         pc.boot(load(Kernel(str(file), file.read_bytes()), ram))
         ended = pc.run(300)
     assert ended == 1, bytes(output)

@@ -51,8 +51,8 @@ class Pic:
         ended: Callable[[int], None] = lambda line: None,
     ) -> None:
         self._output, self._ended, self._slave, self._elcr_mask = output, ended, slave, elcr_mask
-        self.irr = self.isr = self.lines = self.elcr = self.base = 0
-        self.imr = _ALL  # the data sheet leaves it undefined; nobody wants vectors before ICW2
+        # The data sheet leaves them undefined before ICW1; KVM's are zero, and kernels without firmware rely on it.
+        self.irr = self.imr = self.isr = self.lines = self.elcr = self.base = 0
         self.lowest = SPURIOUS  # the line of the lowest priority; the next one has the highest
         self.step = Step.MASK
         self.read_isr = self.polls = self.special_mask = self.needs_icw4 = False
