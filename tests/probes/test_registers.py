@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from virtproof.probes.ask import ask
 from virtproof.probes.capability_table import tables
@@ -12,6 +14,7 @@ from virtproof.probes.facts import sev, svm, svm_capabilities, vmx, vmx_capabili
 from virtproof.probes.facts.catalogue import ALL_FACTS
 from virtproof.probes.presence import absence
 from virtproof.probes.register import ControlsPlace, CpuidPlace, MsrPlace
+from virtproof.probes.snapshot import Snapshot
 from virtproof.spec.x86 import cpuid, cpuid_extended, msr, msr_amd, msr_vmx
 from virtproof.spec.x86.msr_presence import PRESENCE, MsrAtLeast
 
@@ -180,3 +183,22 @@ def test_a_makers_register_that_is_no_capability_is_neither_yes_nor_no(intel):
     assert table.processor == "only AMD's processors have it"
     assert ask(intel.collect()).value("svm.vm_cr.svmdis") is None
     assert isinstance(svm.LOCK.place, MsrPlace)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.dictionaries(
+        st.sampled_from([f"{index:#x}" for index in PRESENCE]),
+        st.dictionaries(st.integers(0, 2**64 - 1).map(hex), st.sampled_from(["0", "1-2", "0-3", ""]), max_size=3),
+    ),
+    absent=st.dictionaries(
+        st.sampled_from([f"{index:#x}" for index in PRESENCE]),
+        st.dictionaries(st.text(max_size=8), st.sampled_from(["0", "2-3", "9"]), max_size=2),
+    ),
+)
+def test_any_snapshot_can_be_shown(intel, values, absent):
+    """Another host's values, as odd as they may be: each field gets a word."""
+    snapshot = Snapshot(intel.collect() | {"msr": {"how": {}, "values": values, "absent": absent, "unread": []}})
+    ask(snapshot)
+    lines = [line for table in tables(snapshot, VMX + SVM) for line in table.lines]
+    assert all(line.processor and line.kvm and line.bits for line in lines)
