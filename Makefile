@@ -9,7 +9,7 @@ export PYTHON
 venv := .venv
 bin  := $(venv)/bin
 
-.PHONY: help validate test lint fuzz lab bench clean
+.PHONY: help validate test lint fuzz lab bench bundle clean
 
 help:
 	@echo 'make validate   install virtproof in $(venv), check this host, write the reports to $(OUT)/'
@@ -17,6 +17,7 @@ help:
 	@echo 'make lint       run the linters and the type checker'
 	@echo 'make fuzz       damage a million inputs of the parsers: only our own errors may come out'
 	@echo 'make lab        boot all lab hosts, and check that virtproof names what is wrong with each'
+	@echo 'make bundle     build dist/virtproof.pyz and dist/virtproof-collect.pyz, which need no installation'
 	@echo 'make bench      measure, against C programs that do the same'
 	@echo 'make clean      remove what the others made'
 
@@ -43,6 +44,9 @@ lab: $(venv)/installed-dev
 	@.ci/prepare qemu-system-x86 xorriso binutils
 	$(bin)/virtproof lab build bochs
 	$(bin)/virtproof lab run all
+bundle: $(venv)/installed-dev
+	@.ci/prepare gcc binutils
+	$(bin)/python bundle/build.py --out dist
 
 bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/run.py

@@ -12,16 +12,16 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from virtproof.probes.cpus import group, render
-from virtproof.probes.sources import under, unread, why
+from virtproof.probes.sources import cpuid_helper, under, unread, why
 from virtproof.spec.x86.cpuid_hypervisor import POSING
 
 Leaf = tuple[int, int, int, int]  # EAX, EBX, ECX, EDX
-ReadLeaf = Callable[[int, int], Leaf | None]  # (leaf, subleaf); None: this way cannot reach the leaf
-OpenCpu = Callable[[int], AbstractContextManager[ReadLeaf]]  # raises OSError
-Way = tuple[str, OpenCpu]  # how, and the means
+ReadLeaf: TypeAlias = "Callable[[int, int], Leaf | None]"  # (leaf, subleaf); None: this way cannot reach the leaf
+OpenCpu: TypeAlias = "Callable[[int], AbstractContextManager[ReadLeaf]]"  # raises OSError
+Way: TypeAlias = "tuple[str, OpenCpu]"  # how, and the means
 
 BASIC, HYPERVISOR, EXTENDED, CENTAUR = 0x0, 0x4000_0000, 0x8000_0000, 0xC000_0000
 MAX_LEAVES = 0x60  # per range; the highest leaves in use are 0x24 and 0x80000028
@@ -32,7 +32,10 @@ HYPERVISOR_BIT = 1 << 31  # of leaf 1 ECX
 def ways(root: str) -> tuple[Way, ...]:
     """The ways to execute CPUID on a given CPU, best first.  A tree that is not our own has only its devices."""
     device: Way = ("/dev/cpu/N/cpuid", partial(_device, root))
-    return (device, ("cpuid_native under sched_setaffinity", _native)) if root == "/" else (device,)
+    if root != "/":
+        return (device,)
+    helper: tuple[Way, ...] = ((cpuid_helper.HOW, cpuid_helper.open_cpu),) if cpuid_helper.program() else ()
+    return (device, *helper, ("cpuid_native under sched_setaffinity", _native))
 
 
 def read(cpus: Sequence[int], openers: Sequence[Way]) -> dict[str, Any]:
@@ -101,28 +104,28 @@ def _subleaves(read_leaf: ReadLeaf, leaf: int) -> Iterator[tuple[int, Leaf]]:
     yield 0, last
     zero = last
     for sub in range(1, MAX_SUBLEAVES):
-        match leaf:
-            case 0x4 | 0x8000_001D:  # cache type 0: no more caches
-                more = bool(last[0] & 0x1F)
-            case 0xB | 0x1F | 0x8000_0026:  # level type 0: no more levels
-                more = bool(last[2] & 0xFF00)
-            case 0x12:  # 0 and 1 describe SGX, each other one a section of its memory, until the type is 0
-                more = sub <= 2 or bool(last[0] & 0xF)
-            case 0x1B:  # type 0: no more targets of PCONFIG
-                more = bool(last[0] & 0xFFF)
-            case 0x7 | 0x14 | 0x17 | 0x18 | 0x1D | 0x20 | 0x24:  # EAX: the highest subleaf
-                more = sub <= zero[0]
-            case 0xD:  # a subleaf per state component that XCR0 or XSS may enable; 1 describes XSAVE itself
-                more = True
-            case 0xF | 0x10 | 0x23 | 0x8000_0020:
-                more = sub <= 5
-            case _:
-                more = False
-        if not more or (value := read_leaf(leaf, sub)) is None:
+        if not _more(leaf, sub, zero, last) or (value := read_leaf(leaf, sub)) is None:
             return
         last = value
         if any(value) or leaf in {0xB, 0x1F}:
             yield sub, value
+
+
+def _more(leaf: int, sub: int, zero: Leaf, last: Leaf) -> bool:
+    """May there be this subleaf, after subleaf 0 and the last one?"""
+    if leaf in {0x4, 0x8000_001D}:  # cache type 0: no more caches
+        return bool(last[0] & 0x1F)
+    if leaf in {0xB, 0x1F, 0x8000_0026}:  # level type 0: no more levels
+        return bool(last[2] & 0xFF00)
+    if leaf == 0x12:  # 0 and 1 describe SGX, each other one a section of its memory, until the type is 0
+        return sub <= 2 or bool(last[0] & 0xF)
+    if leaf == 0x1B:  # type 0: no more targets of PCONFIG
+        return bool(last[0] & 0xFFF)
+    if leaf in {0x7, 0x14, 0x17, 0x18, 0x1D, 0x20, 0x24}:  # EAX: the highest subleaf
+        return sub <= zero[0]
+    if leaf in {0xF, 0x10, 0x23, 0x8000_0020}:
+        return sub <= 5
+    return leaf == 0xD  # a subleaf per state component that XCR0 or XSS may enable; 1 describes XSAVE itself
 
 
 @contextmanager

@@ -6,7 +6,7 @@ or has no condition, may be there or not: only reading it tells.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from virtproof.spec.bits import Field
 from virtproof.spec.x86.cpuid import Leaf1Ecx, Leaf1Edx, Leaf7Ecx, Leaf7Edx
@@ -45,7 +45,7 @@ class MsrAtLeast:
     shift: int = 0
 
 
-Condition = Maker | CpuidFlag | MsrAtLeast
+Condition: TypeAlias = "Maker | CpuidFlag | MsrAtLeast"
 
 MAY = 32  # in the capability of 32 controls, the half that says which may be 1
 

@@ -384,21 +384,20 @@ def _read_one(fd: int, entry: bytearray) -> bool:
 
 def _cannot_open(path: str, err: OSError) -> KvmUnavailable:
     tried = f"open {path}"
-    match err.errno:
-        case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.ENOTDIR:
-            return KvmUnavailable(
-                "kvm-device-missing",
-                tried,
-                os.strerror(err.errno),
-                "load kvm_intel or kvm_amd (modprobe); if that fails, enable VT-x or AMD-V in the firmware set-up; "
-                "in a container, pass the device in",
-            )
-        case errno.EACCES | errno.EPERM:
-            return KvmUnavailable("kvm-no-permission", tried, *_who_may(path))
-        case errno.EBUSY:
-            return KvmUnavailable("kvm-busy", tried, "another hypervisor is using it", "stop that hypervisor")
-        case code:
-            return KvmUnavailable("kvm-error", tried, str(err.strerror or code), "see the kernel log (dmesg)")
+    code = err.errno
+    if code in {errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR}:
+        return KvmUnavailable(
+            "kvm-device-missing",
+            tried,
+            os.strerror(code),
+            "load kvm_intel or kvm_amd (modprobe); if that fails, enable VT-x or AMD-V in the firmware set-up; "
+            "in a container, pass the device in",
+        )
+    if code in {errno.EACCES, errno.EPERM}:
+        return KvmUnavailable("kvm-no-permission", tried, *_who_may(path))
+    if code == errno.EBUSY:
+        return KvmUnavailable("kvm-busy", tried, "another hypervisor is using it", "stop that hypervisor")
+    return KvmUnavailable("kvm-error", tried, str(err.strerror or code), "see the kernel log (dmesg)")
 
 
 def _who_may(path: str) -> tuple[str, str]:
