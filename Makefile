@@ -44,6 +44,7 @@ lab: $(venv)/installed-dev
 	@.ci/prepare qemu-system-x86 xorriso binutils
 	$(bin)/virtproof lab build bochs
 	$(bin)/virtproof lab run all
+
 bundle: $(venv)/installed-dev
 	@.ci/prepare gcc binutils
 	$(bin)/python bundle/build.py --out dist

@@ -152,7 +152,7 @@ def test_nothing_acts(evil: str, shown, tmp_path: Path, monkeypatch: pytest.Monk
     assert {path.name for path in tmp_path.iterdir()} == {"snapshot.json", "run.json", "h", "j"}
 
 
-@pytest.mark.parametrize("evil", EVIL, ids=range(len(EVIL)))
+@pytest.mark.parametrize("evil", EVIL[::3], ids=range(0, len(EVIL), 3))
 def test_nothing_acts_in_a_dump(evil: str, shown) -> None:
     text = CPUINFO.replace("AMD EPYC", evil.replace("\n", " ")).replace("0xa101148", evil)
     snapshot = import_dumps([Dump("x", text.encode("utf-8", "replace"))])
