@@ -158,6 +158,18 @@ def test_a_bad_answer_is_unknown_with_a_reason(service: Mockup, kind: str) -> No
     assert found.value("redfish.secure_boot_mode") == "DeployedMode", "the rest is read all the same"
 
 
+@pytest.mark.parametrize("kind", ["elsewhere", "by http"])
+def test_no_other_server_is_asked(service: Mockup, kind: str) -> None:
+    service.documents[f"{SYSTEM}/Bios"] = BAD[kind]
+    assert "redirects to another server" in reasons(collected(service))
+
+
+def test_a_redirection_within_the_service_is_followed(service: Mockup) -> None:
+    service.documents["/redfish/v1/Systems/"] = service.documents.pop("/redfish/v1/Systems")
+    service.documents["/redfish/v1/Systems"] = (308, {"Location": "/redfish/v1/Systems/"}, b"")
+    assert collected(service)["unread"] == []
+
+
 def test_a_huge_answer_is_not_read_to_its_end(service: Mockup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redfish_http, "MAX_ANSWER", 1 << 20)
     service.documents[f"{SYSTEM}/Bios"] = b'{"Attributes": {}, "x": "' + b"x" * (3 << 20) + b'"}'
