@@ -11,7 +11,7 @@ Linux Documentation/virt/kvm/api.rst, "KVM_SET_CPUID2", "KVM_SET_VCPU_EVENTS" an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ctypes import sizeof
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
@@ -23,8 +23,8 @@ from virtproof.spec.kvm.devices import ClockData, Irqchip, LapicState, PitState2
 from virtproof.spec.kvm.exits import IrqchipId
 from virtproof.spec.kvm.structures import Debugregs, Fpu, MpState, Regs, Sregs, Sregs2, VcpuEvents, Xcrs, Xsave
 from virtproof.vmm.backing import PAGE, Backing
-from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.kvm import KvmEngine, KvmVm
+from virtproof.vmm.engine import Engine, Vcpu
+from virtproof.vmm.engines.kvm import KvmVm
 from virtproof.vmm.engines.kvm_vcpu import KvmVcpu
 from virtproof.vmm.exits import Interrupted
 from virtproof.vmm.machine import Irqchip as Controller
@@ -45,6 +45,33 @@ class Stateful(Protocol):
 
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class SavableEngine(Protocol):
+    """An engine whose machines can be saved."""
+
+    def saved_msrs(self) -> tuple[int, ...]: ...
+
+
+class SavableVm(Protocol):
+    """Its VM: structures of KVM by the ioctl that reads and sets them."""
+
+    attached_fds: int
+
+    def check_extension(self, cap: Cap) -> int: ...
+    def get(self, number: Ioctl, size: int, data: bytes = b"") -> bytes: ...
+    def set(self, number: Ioctl, data: bytes) -> None: ...
+
+
+class SavableVcpu(Vcpu, Protocol):
+    """Its vCPU."""
+
+    index: int
+
+    def get(self, number: Ioctl, size: int) -> bytes: ...
+    def set(self, number: Ioctl, data: bytes) -> None: ...
+    def get_msrs(self, indices: Iterable[int]) -> dict[int, int]: ...
+    def set_msrs(self, values: Mapping[int, int]) -> tuple[int, ...]: ...
 
 
 class Part(NamedTuple):
@@ -133,23 +160,22 @@ class Restored(NamedTuple):
 def save(machine: Machine) -> MachineState:
     """Take the state of a machine that does not run.  Accesses at hand are completed first.
 
-    Raises Fault where the engine is not KVM, or an access at hand cannot be completed.
+    Raises Fault where an access at hand cannot be completed.
     """
-    vm, vcpus = _of_kvm(machine)
+    vm, vcpus = _parts_of(machine)
     missing: list[str] = []
     for vcpu, accesses in zip(vcpus, machine.accesses, strict=True):
         vcpu.kick()
         stopped = vcpu.run(accesses)
         if not isinstance(stopped, Interrupted):
             raise Fault("save a machine", f"vCPU {vcpu.index} went on: {stopped}", "save it when it is stopped")
-    engine = cast(KvmEngine, machine.engine)
-    listed = engine.kvm.msr_index_list()
+    listed = cast(SavableEngine, machine.engine).saved_msrs()
     saved = []
     for vcpu in vcpus:
         parts = _parts(vm, vcpu, machine, missing)
         msrs = vcpu.get_msrs((*listed, *MTRRS))
         absent = [index for index in listed if index not in msrs]
-        missing += [f"vCPU {vcpu.index}: MSR {index:#x}: KVM lists it and does not give it" for index in absent]
+        missing += [f"vCPU {vcpu.index}: MSR {index:#x}: the engine lists it and does not give it" for index in absent]
         saved.append(VcpuState(parts, vcpu.cpuid(), msrs))
     devices = {}
     for name, device in machine.bus.devices():
@@ -192,7 +218,7 @@ def restore(engine: Engine, state: MachineState, furnish: Callable[[Machine], No
 
 
 def _restore(machine: Machine, state: MachineState, furnish: Callable[[Machine], None]) -> tuple[str, ...]:
-    vm, vcpus = _of_kvm(machine)
+    vm, vcpus = _parts_of(machine)
     missing = list(state.missing)
     for slot in state.memory:
         made = machine.memory.add(
@@ -210,8 +236,8 @@ def _restore(machine: Machine, state: MachineState, furnish: Callable[[Machine],
             vm.set(Ioctl.SET_IRQCHIP, saved_chip)
     if state.tsc_khz and state.tsc_khz != vcpus[0].tsc_khz():
         if vm.check_extension(Cap.TSC_CONTROL):
-            for vcpu in vcpus:
-                vcpu.set_tsc_khz(state.tsc_khz)
+            for of_kvm in cast(tuple[KvmVcpu, ...], vcpus):
+                of_kvm.set_tsc_khz(state.tsc_khz)
         else:
             missing.append(f"TSC: it ran at {state.tsc_khz} kHz; here it is {vcpus[0].tsc_khz()}, and cannot be scaled")
     for vcpu, saved in zip(vcpus, state.vcpus, strict=True):
@@ -227,7 +253,7 @@ def _restore(machine: Machine, state: MachineState, furnish: Callable[[Machine],
     return tuple(missing)
 
 
-def _restore_vcpu(vcpu: KvmVcpu, saved: VcpuState, missing: list[str]) -> None:
+def _restore_vcpu(vcpu: SavableVcpu, saved: VcpuState, missing: list[str]) -> None:
     who = f"vCPU {vcpu.index}"
     if saved.cpuid:
         vcpu.set_cpuid(saved.cpuid)
@@ -236,12 +262,12 @@ def _restore_vcpu(vcpu: KvmVcpu, saved: VcpuState, missing: list[str]) -> None:
             _set(vcpu.set, part, saved.parts[part.name], who, missing)
     for index in vcpu.set_msrs(saved.msrs):
         if saved.msrs[index] != vcpu.get_msrs([index]).get(index):
-            missing.append(f"{who}: MSR {index:#x} = {saved.msrs[index]:#x}: KVM does not take it")
+            missing.append(f"{who}: MSR {index:#x} = {saved.msrs[index]:#x}: the engine does not take it")
     if EVENTS.name in saved.parts:
         _set(vcpu.set, EVENTS, saved.parts[EVENTS.name], who, missing)
 
 
-def _parts(vm: KvmVm, vcpu: KvmVcpu, machine: Machine, missing: list[str]) -> dict[str, bytes]:
+def _parts(vm: SavableVm, vcpu: SavableVcpu, machine: Machine, missing: list[str]) -> dict[str, bytes]:
     apic = machine.irqchip in ("kernel", "split") and not machine.models_apics
     found = {}
     for part in (*VCPU_PARTS, EVENTS):
@@ -261,9 +287,9 @@ def _parts(vm: KvmVm, vcpu: KvmVcpu, machine: Machine, missing: list[str]) -> di
     return found
 
 
-def _vm_parts(vm: KvmVm, machine: Machine, missing: list[str]) -> dict[str, bytes]:
+def _vm_parts(vm: SavableVm, machine: Machine, missing: list[str]) -> dict[str, bytes]:
     found = {}
-    wanted = [CLOCK] + ([PIT] if machine.pit and not machine.models_apics else [])
+    wanted = ([CLOCK] if isinstance(vm, KvmVm) else []) + ([PIT] if machine.pit and not machine.models_apics else [])
     for part in wanted:
         if part.cap is not None and not vm.check_extension(part.cap):
             missing.append(f"VM: {part.name}: this kernel has no KVM_CAP_{part.cap.name}")
@@ -284,7 +310,7 @@ def _set(setter: Callable[[Ioctl, bytes], None], part: Part, data: bytes, who: s
     """Set a part.  What a guest cannot do without must be taken; the rest may be missed, by name."""
     try:
         setter(part.set, data)
-    except KvmError as err:
+    except Fault as err:
         if part.name in ("regs", "sregs", "sregs2", "lapic"):
             raise StateError(f"restore {part.name} of {who}", err.saw, err.remedy) from err
         missing.append(f"{who}: {part.name}: {err.tried}: {err.saw}")
@@ -311,8 +337,6 @@ def _runs(view: memoryview) -> Iterator[tuple[int, bytes]]:
         yield start, bytes(view[start:])
 
 
-def _of_kvm(machine: Machine) -> tuple[KvmVm, tuple[KvmVcpu, ...]]:
-    vm, vcpus = machine.vm, machine.vcpus
-    if not isinstance(vm, KvmVm):
-        raise Fault("save or restore a machine", f"engine {machine.engine.name} is not KVM", "use the KVM engine")
-    return vm, cast(tuple[KvmVcpu, ...], vcpus)
+def _parts_of(machine: Machine) -> tuple[SavableVm, tuple[SavableVcpu, ...]]:
+    """The VM and its vCPUs with what is needed here.  Both engines have it; others need not."""
+    return cast(SavableVm, machine.vm), cast(tuple[SavableVcpu, ...], machine.vcpus)

@@ -55,6 +55,10 @@ class KvmEngine:
     def _supported_cpuid(self) -> tuple[CpuidEntry, ...]:
         return tsc_deadline(self.kvm.supported_cpuid(), bool(self.kvm.check_extension(Cap.TSC_DEADLINE_TIMER)))
 
+    def saved_msrs(self) -> tuple[int, ...]:
+        """The MSRs that belong to the state of a vCPU: those that KVM lists."""
+        return self.kvm.msr_index_list()
+
     def create_vm(self) -> KvmVm:
         return KvmVm(self.kvm.create_vm(), self.kvm.vcpu_mmap_size)
 

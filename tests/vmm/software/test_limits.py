@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from fnmatch import fnmatchcase
 
 import pytest
@@ -30,8 +31,13 @@ def test_a_limited_case_is_skipped_on_this_engine_only(engine: SoftwareEngine) -
 
 def test_no_limited_case_passes(engine: SoftwareEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each runs in a process of its own, which some of them end."""
+
+    def verdict_of(name: str) -> str:
+        faulthandler.disable()
+        return str(executor.execute(CASES[name], engine).verdict)
+
     monkeypatch.setattr(executor, "limit", lambda case, engine: "")
-    with WorkerPool(lambda name: str(executor.execute(CASES[name], engine).verdict), workers=2) as pool:
+    with WorkerPool(verdict_of, workers=2) as pool:
         verdicts = dict(pool.map(LIMITED, seconds=60))
     assert all(isinstance(verdict, str | WorkerDied) for verdict in verdicts.values())
     assert [name for name, verdict in verdicts.items() if verdict == Verdict.PASS] == []

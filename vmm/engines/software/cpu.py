@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtproof.spec.x86.control import Cr0, Cr4, Efer
+from virtproof.spec.fault import Fault
+from virtproof.spec.x86.control import Cr0, Cr4, Efer, Xcr0
 from virtproof.spec.x86.debug import DR6_RESET, DR7_RESET
 from virtproof.spec.x86.flags import Rflags
 from virtproof.spec.x86.msr import Msr
+from virtproof.vmm.engines.software import fpu
 from virtproof.vmm.engines.software.layout import SegmentCache, private
 from virtproof.vmm.registers import Registers, Segment, SpecialRegisters, Table
 
@@ -28,6 +30,7 @@ _D, _L = 1 << 22, 1 << 21  # of the upper half of a descriptor
 _ORDER = (RAX, RBX, RCX, RDX, RSI, RDI, RSP, RBP, *range(8, 16))  # of ``Registers``
 _SEGMENTS = (CS, DS, ES, FS, GS, SS)
 _CR0 = Cr0.pg.mask | Cr0.cd.mask | Cr0.nw.mask | Cr0.am.mask | Cr0.wp.mask | 0x3F
+_CR4 = 0x3F_FFFF & ~(Cr4.vmxe.mask | Cr4.smxe.mask | Cr4.la57.mask | Cr4.pcide.mask)
 RESET_APIC_BASE = 0xFEE0_0900
 
 
@@ -36,7 +39,7 @@ class Cpu:
 
     def __init__(self, uc: Uc) -> None:
         self.uc = uc
-        self.state, self.events = private(uc)
+        self.state, self.events, self.later = private(uc)
         self.apic_base = RESET_APIC_BASE
         self.cr8 = 0
         self.reset()
@@ -54,6 +57,8 @@ class Cpu:
         state.hflags2 |= GLOBAL_INTERRUPTS
         state.rip, state.rflags = 0xFFF0, 2
         state.hflags = 0
+        self.later.xcr0 = Xcr0.x87.mask
+        fpu.reset(self.uc)
         self.events.dr[6], self.events.dr[7] = DR6_RESET, DR7_RESET
         self.refresh(cpl=0)
 
@@ -173,6 +178,8 @@ class Cpu:
         )  # fmt: skip
 
     def set_special_registers(self, registers: SpecialRegisters) -> None:
+        """Set them all.  Raises Fault for a combination that no processor can be in."""
+        _check(registers)
         state = self.state
         given = (registers.cs, registers.ds, registers.es, registers.fs, registers.gs, registers.ss)
         for number, segment in zip(_SEGMENTS, given, strict=True):
@@ -185,6 +192,23 @@ class Cpu:
         state.efer, self.cr8, self.apic_base = registers.efer, registers.cr8 & 0xF, registers.apic_base
         self.refresh(cpl=registers.ss.dpl if registers.cr0 & 1 else 0)
         self.flush_tlb()
+
+
+def _check(registers: SpecialRegisters) -> None:
+    """Raises Fault for a combination that no processor can be in."""
+    cr0, cr4, efer = Cr0(registers.cr0), Cr4(registers.cr4), Efer(registers.efer)
+    wrong = {
+        "CR0.PG without PE": cr0.pg and not cr0.pe,
+        "EFER.LMA is not LME with paging": efer.lma != (efer.lme and cr0.pg),
+        "long mode without CR4.PAE": efer.lma and not cr4.pae,
+        "CS.L with D": efer.lma and registers.cs.l and registers.cs.db,
+        "EFER with unknown bits": efer & ~(Efer.sce.mask | Efer.lme.mask | Efer.lma.mask | Efer.nxe.mask),
+        "CR4 with unknown bits": cr4 & ~_CR4,
+        "CR3 beyond physical memory": registers.cr3 >> 52,
+    }
+    saw = ", ".join(what for what, is_so in wrong.items() if is_so)
+    if saw:
+        raise Fault("set the special registers", saw, "compare CR0, CR4, EFER and CS with the mode wanted")
 
 
 def _segment(cache: SegmentCache) -> Segment:

@@ -17,6 +17,7 @@ from virtproof.vmm.engines.software.linear import PHYSICAL_BITS
 VENDOR, BRAND = b"GenuineIntel", b"virtproof software processor"
 SIGNATURE = 0x0005_06E3  # family 6, model 5EH: the model that Unicorn is asked for
 TSC_HZ = 1_000_000_000
+XCR0 = Xcr0.x87.mask | Xcr0.sse.mask  # the states that XSAVE manages
 
 # fmt: off
 # Bits of CR4 and EFER that the translator has, and which feature has to be there for each.
@@ -62,14 +63,13 @@ def supported() -> tuple[CpuidEntry, ...]:
     structured = _set(Leaf7Ebx, "fsgsbase tsc_adjust bmi1 smep bmi2 erms smap adx clflushopt")
     extended = _set(Leaf80000001Edx, "syscall nx page1gb rdtscp lm")
     extended_more = _set(Leaf80000001Ecx, "lahf_lm lzcnt")
-    states = Xcr0.x87.mask | Xcr0.sse.mask
     brand = BRAND.ljust(48, b"\0")
     return (
         CpuidEntry(0x0, 0, 0, 0xD, ebx, ecx, edx),
         CpuidEntry(0x1, 0, 0, SIGNATURE, 8 << 8 | 1 << 16, more, features),
         CpuidEntry(0x7, 0, _INDEXED, 0, structured, 0, 0),
         CpuidEntry(0xB, 0, _INDEXED, 0, 1, 1 << 8, 0),
-        CpuidEntry(0xD, 0, _INDEXED, states, 576, 576, 0),
+        CpuidEntry(0xD, 0, _INDEXED, XCR0, 576, 576, 0),
         CpuidEntry(0xD, 1, _INDEXED, 1, 0, 0, 0),
         CpuidEntry(0x8000_0000, 0, 0, 0x8000_0008, 0, 0, 0),
         CpuidEntry(0x8000_0001, 0, 0, 0, 0, extended_more, extended),

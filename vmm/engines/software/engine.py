@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Self
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.fault import Fault
+from virtproof.spec.kvm import Cap, Ioctl
 from virtproof.vmm.engine import Memory
-from virtproof.vmm.engines.software import cpuid, layout
+from virtproof.vmm.engines.software import cpuid, layout, msrs
 from virtproof.vmm.engines.software.slots import Slots
 from virtproof.vmm.engines.software.vcpu import SoftwareVcpu
 from virtproof.vmm.routing import Route
@@ -40,6 +41,10 @@ class SoftwareEngine:
     def supported_cpuid(self) -> tuple[CpuidEntry, ...]:
         return cpuid.supported()
 
+    def saved_msrs(self) -> tuple[int, ...]:
+        """The MSRs that belong to the state of a vCPU."""
+        return msrs.INDICES
+
     def create_vm(self) -> SoftwareVm:
         return SoftwareVm()
 
@@ -65,6 +70,7 @@ class SoftwareVm:
         uc.ctl_set_tcg_buffer_size(CODE_BUFFER)
         self._vcpu = SoftwareVcpu(uc)
         self._taken = False
+        self.attached_fds = 0
 
     @property
     def _slots(self) -> Slots:
@@ -87,6 +93,18 @@ class SoftwareVm:
             raise Fault(f"create vCPU {index}", "a VM of the software engine has one vCPU", "ask for one")
         self._taken = True
         return self._vcpu
+
+    def check_extension(self, cap: Cap) -> int:
+        """Ask as of KVM for the parts of a state that ``vmm.state`` saves."""
+        return int(cap in (Cap.XCRS, Cap.XSAVE, Cap.DEBUGREGS, Cap.VCPU_EVENTS))
+
+    def get(self, number: Ioctl, size: int, data: bytes = b"") -> bytes:
+        """Raises KeyError: nothing of a VM is kept but its memory and its vCPU."""
+        raise KeyError(number)
+
+    def set(self, number: Ioctl, data: bytes) -> None:
+        """Raises KeyError, as ``get``."""
+        raise KeyError(number)
 
     def close(self) -> None:
         self._vcpu.close()

@@ -72,18 +72,36 @@ class Events(ctypes.Structure):
     )
 
 
+class Later(ctypes.Structure):
+    """The part of CPUX86State from LSTAR on."""
+
+    _fields_ = (
+        ("lstar", _u64),
+        ("cstar", _u64),
+        ("fmask", _u64),
+        ("kernel_gs_base", _u64),
+        ("tsc", _u64),
+        ("tsc_adjust", _u64),
+        ("tsc_deadline", _u64),
+        ("tsc_aux", _u64),
+        ("xcr0", _u64),
+    )
+
+
 class Private(NamedTuple):
     """The private state of one Unicorn instance."""
 
     state: State
     events: Events
+    later: Later
 
 
 class _Layout(NamedTuple):
-    """Offsets in bytes: of the state from the CPU object, of Events from the state."""
+    """Offsets in bytes: of the state from the CPU object, of the others from the state."""
 
     state: int
     events: int
+    later: int
 
 
 def library() -> ctypes.CDLL:
@@ -117,7 +135,11 @@ def private(uc: Uc) -> Private:
     layout = _checked()
     uc.mem_read(0, 0)  # an instance is initialized by the first call that needs it to be
     state = _cpu(library(), uc) + layout.state
-    return Private(State.from_address(state), Events.from_address(state + layout.events))
+    return Private(
+        State.from_address(state),
+        Events.from_address(state + layout.events),
+        Later.from_address(state + layout.later),
+    )
 
 
 def _cpu(lib: ctypes.CDLL, uc: Uc) -> int:
@@ -154,6 +176,13 @@ def _checked() -> _Layout:
         dr0_at = _where(cpu + state_at, magic + 1, "DR0", 0x2000)
         events_at = dr0_at - Events.dr.offset
         events = Events.from_address(cpu + state_at + events_at)
+        uc.msr_write(0xC000_0082, magic + 2)
+        later_at = _where(cpu + state_at, magic + 2, "LSTAR", 0x4000)
+        later = Later.from_address(cpu + state_at + later_at)
+        uc.msr_write(0xC000_0102, 0x6666)
+        uc.msr_write(0xC000_0103, 0x7777)
+        if (later.kernel_gs_base, later.tsc_aux, later.xcr0) != (0x6666, 0x7777, 0b11):
+            raise _unknown("XCR0 is not where it should be")
         written = {
             "R15": (names.UC_X86_REG_R15, 0x1111, lambda: state.regs[15]),
             "CR2": (names.UC_X86_REG_CR2, 0x2222, lambda: state.cr[2]),
@@ -201,7 +230,7 @@ def _checked() -> _Layout:
             raise _unknown(f"faults are reported as {seen_vectors}")
     except UcError as err:
         raise _unknown(f"it refuses what it should do: {err}") from err
-    return _Layout(state_at, events_at)
+    return _Layout(state_at, events_at, later_at)
 
 
 def _where(base: int, value: int, name: str, limit: int) -> int:

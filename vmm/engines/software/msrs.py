@@ -84,6 +84,10 @@ TABLE: dict[int, Register] = {
 # fmt: on
 
 
+# Those that the processor itself has, to save and restore.
+INDICES = (Msr.IA32_TIME_STAMP_COUNTER, Msr.IA32_TSC_ADJUST, Msr.IA32_EFER, *TABLE)
+
+
 class TimeStampCounter:
     """Counts nanoseconds since the processor was made; IA32_TSC_ADJUST is what software added.
 
@@ -100,6 +104,10 @@ class TimeStampCounter:
     def write(self, value: int) -> None:
         self.adjust = (self.adjust + value - self.read()) & FULL
 
+    def restore(self, value: int, adjust: int) -> None:
+        """Go on from both."""
+        self._start, self.adjust = monotonic_ns() + adjust - value, adjust
+
 
 class Msrs:
     """The MSRs of one processor."""
@@ -110,11 +118,6 @@ class Msrs:
         self.others: AnswersMsrs | None = None
         for index in NATIVE_MSRS - {Msr.IA32_FS_BASE, Msr.IA32_GS_BASE}:
             cpu.set_msr(index, 0)
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """Those that the processor itself has, to save and restore."""
-        return (Msr.IA32_TIME_STAMP_COUNTER, Msr.IA32_TSC_ADJUST, Msr.IA32_EFER, *TABLE)
 
     @property
     def apic_enabled(self) -> bool:
@@ -170,6 +173,16 @@ class Msrs:
             self._cpu.set_msr(index, value)
         else:
             self._values[index] = value
+        return True
+
+    def restore(self, index: int, value: int) -> bool:
+        """Write as the monitor, which puts the counter and what software added to it back one by one."""
+        if index == Msr.IA32_TIME_STAMP_COUNTER:
+            self._tsc.restore(value, self._tsc.adjust)
+        elif index == Msr.IA32_TSC_ADJUST:
+            self._tsc.restore(self._tsc.read(), value)
+        else:
+            return self.write(index, value)
         return True
 
     def _write_efer(self, value: int) -> bool:

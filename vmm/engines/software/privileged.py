@@ -19,14 +19,13 @@ from virtproof.spec.x86.paging import PaePdpte
 from virtproof.vmm.engine import HasTaskPriority
 from virtproof.vmm.engines.software import aligned
 from virtproof.vmm.engines.software.cpu import CS, CS32, RAX, RCX, RDX, Cpu
-from virtproof.vmm.engines.software.cpuid import CpuidTable
+from virtproof.vmm.engines.software.cpuid import XCR0, CpuidTable
 from virtproof.vmm.engines.software.decode import LOCK, OPERAND_SIZE, Instruction, may_lock, operand
 from virtproof.vmm.engines.software.linear import PHYSICAL_BITS, LinearMemory, Physical, Raised
 from virtproof.vmm.engines.software.msrs import Msrs
 
 MOV_FROM_DR, MOV_TO_CR = 0x0F21, 0x0F22
 IRET, INS, XSETBV = 0xCF, (0x6C, 0x6D), 0xD1  # XSETBV: the ModRM byte after 0F 01
-XCR0 = Xcr0.x87.mask | Xcr0.sse.mask  # what it may hold
 
 _SITES = rb"\x0f[\x00\x20-\x23\x30\x32\x33]|\x0f\x01\xd1|\xcf|\xf0|[\x6c\x6d]|" + aligned.SITES
 SITES = re.compile(_SITES)
