@@ -145,6 +145,9 @@ class Vm(Protocol):
     def dirty_log(self, slot: int) -> bytes:
         """Return and clear the slot's dirty bitmap: bit ``n % 8`` of byte ``n // 8`` is page ``n`` of the slot."""
 
+    def memory_written(self, gpa: int, length: int) -> None:
+        """The monitor has written guest memory behind the slots."""
+
     def enable_dirty_rings(self, entries: int) -> None: ...
     def create_irqchip(self) -> None: ...
     def create_split_irqchip(self) -> None: ...

@@ -37,6 +37,7 @@ class SlotTable(Protocol):
         self, slot: int, gpa: int, memory: Memory, *, read_only: bool = False, log_dirty: bool = False
     ) -> None: ...
     def delete_slot(self, slot: int) -> None: ...
+    def memory_written(self, gpa: int, length: int) -> None: ...
 
 
 class GuestMemory:
@@ -44,7 +45,8 @@ class GuestMemory:
 
     ``read`` and ``write`` are what devices use: they cross from slot to slot, respect read-only slots and raise
     GuestMemoryError, with nothing written, where any byte is out of reach.  ``load`` is the monitor's own write: it
-    fills read-only slots too.
+    fills read-only slots too.  Both tell the engine, which may have translated code there; writes through ``view`` do
+    not.
     """
 
     def __init__(self, vm: SlotTable) -> None:
@@ -131,10 +133,12 @@ class GuestMemory:
                     f"write {len(data):#x} bytes at {gpa:#x}", f"slot {slot.number} at {slot.gpa:#x} is read-only"
                 )
         self._store(pieces, data)
+        self._vm.memory_written(gpa, len(data))
 
     def load(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
         """Write as the monitor: to read-only slots as well."""
         self._store(self._pieces("load", gpa, len(data)), data)
+        self._vm.memory_written(gpa, len(data))
 
     def view(self, gpa: int, length: int) -> memoryview:
         """Return a window that must lie in one slot; it is not writable where the slot is read-only."""

@@ -14,6 +14,8 @@ class SlotRecorder:
     def __init__(self) -> None:
         self.slots: dict[int, tuple[int, int, bool, bool]] = {}
 
+    def memory_written(self, gpa: int, length: int) -> None: ...
+
     def set_slot(
         self, slot: int, gpa: int, memory: Memory, *, read_only: bool = False, log_dirty: bool = False
     ) -> None:

@@ -41,6 +41,9 @@ class VmSlots:
         ioctl(self.fd, Ioctl.SET_USER_MEMORY_REGION, _SLOT.pack(slot, 0, 0, 0, 0))
         self._slots.pop(slot, None)
 
+    def memory_written(self, gpa: int, length: int) -> None:
+        """Nothing: the processor sees it."""
+
     def dirty_log(self, slot: int) -> bytes:
         """Return the dirty bitmap; it is cleared too, unless ``protect_dirty_pages_by_hand`` was called."""
         if slot not in self._slots:

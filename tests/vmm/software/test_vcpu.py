@@ -217,6 +217,20 @@ def test_accesses_that_cross_pages(engine: SoftwareEngine, offset: int, kinds: t
         assert seen == [(*part, False) for part in want] + [(*part, True) for part in want]
 
 
+def test_code_that_the_monitor_changes_is_run_as_it_is(engine: SoftwareEngine) -> None:
+    """Between two runs, and by a device while the guest runs."""
+    code = bytes.fromhex("e680 b001 f4 ebf9")  # out; mov al, 1; hlt; jmp to the start
+    with machine(engine, modes.prot32, code) as guest:
+        values = [5, 9]
+        assert guest.run(SECONDS) == exits.Halt()
+        guest.memory.load(CODE + 3, bytes(values[:1]))
+        assert guest.run(SECONDS) == exits.Halt()
+        assert guest.vcpu.registers().rax == values[0]
+        guest.bus.trace = lambda *access: guest.memory.write(CODE + 3, bytes(values[1:]))
+        assert guest.run(SECONDS) == exits.Halt()
+        assert guest.vcpu.registers().rax == values[1]
+
+
 # ---- state
 
 

@@ -84,6 +84,9 @@ class SoftwareVm:
     def delete_slot(self, slot: int) -> None:
         self._slots.delete_slot(slot)
 
+    def memory_written(self, gpa: int, length: int) -> None:
+        self._slots.written(gpa, length)
+
     def dirty_log(self, slot: int) -> bytes:
         return self._slots.dirty_log(slot)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from virtproof.vmm.engines.software.breakpoints import Breakpoints
 from virtproof.vmm.engines.software.corrections import corrected
 from virtproof.vmm.engines.software.cpu import CS, INHIBIT, RAX, RBX, RCX, RDX, Cpu
 from virtproof.vmm.engines.software.cpuid import CpuidTable
-from virtproof.vmm.engines.software.decode import Instruction
+from virtproof.vmm.engines.software.decode import Instruction, decode
 from virtproof.vmm.engines.software.delivery import Delivery, Event, Source, TripleFault
 from virtproof.vmm.engines.software.linear import LinearMemory, Raised
 from virtproof.vmm.engines.software.msrs import Msrs, TimeStampCounter
@@ -32,7 +33,7 @@ from virtproof.vmm.engines.software.native import Gate, Words, add_hook
 from virtproof.vmm.engines.software.privileged import INS, IRET, SITES, SITES_OUTER, Privileged
 from virtproof.vmm.engines.software.saved import NmiState
 from virtproof.vmm.engines.software.sites import LONGEST, Sites
-from virtproof.vmm.engines.software.slots import Slots
+from virtproof.vmm.engines.software.slots import PAGE, Slots
 
 if TYPE_CHECKING:
     from unicorn import Uc
@@ -58,7 +59,7 @@ class Execution:
         self._hooks = hooks.Hooks(uc)
         self._gate = Gate(self._cpu.state, self._hooks.callback(hooks.INSTRUCTION, self._watched))
         self._words = self._gate.words
-        self.slots = Slots(uc, self._hooks, self._gate, self._retry)
+        self.slots = Slots(uc, self._cpu.state, self._hooks, self._gate, self._retry)
         self._memory = LinearMemory(self._cpu, self.slots)
         self._delivery = Delivery(self._cpu, self._memory)
         self._msrs = Msrs(self._cpu, self._cpuid, self._tsc)
@@ -233,7 +234,8 @@ class Execution:
             return self._trap(Dr6.bs.mask | self._breakpoints.take())
         else:
             if vector == Vector.GP and self._cpu.code64:
-                vector = corrected(self._cpu, vector, code, address, self._sites.instruction(address, LONGEST))
+                insn = decode(self._memory.peek(address, LONGEST), self._cpu.code_bits)
+                vector = corrected(self._cpu, vector, code, address, insn)
             raise Raised(Vector(vector), code)
         return None
 
@@ -282,6 +284,9 @@ class Execution:
         self._scan(block.contents.pc, block.contents.size)
 
     def _scan(self, address: int, size: int) -> None:
+        for page in range(address & -PAGE, address + size, PAGE):
+            with suppress(Raised):
+                self.slots.translated(self._memory.find(page).physical)
         outer = self._cpu.protected and self._cpu.cpl
         self._sites.scan(address, size, SITES_OUTER if outer else SITES)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from virtproof.spec.fault import Fault
 from virtproof.vmm.engine import Accesses, Memory
 from virtproof.vmm.engines.software.hooks import DEVICE_READ, REFUSED_ACCESS, Hooks, map_device
+from virtproof.vmm.engines.software.layout import State
 from virtproof.vmm.engines.software.native import Crossing, Gate, WriteLog, add_hook, delete_hook
 
 if TYPE_CHECKING:
@@ -73,17 +74,19 @@ class Slots:
     instruction.
     """
 
-    def __init__(self, uc: Uc, hooks: Hooks, gate: Gate, retry: Callable[[], None]) -> None:
+    def __init__(self, uc: Uc, state: State, hooks: Hooks, gate: Gate, retry: Callable[[], None]) -> None:
         """``retry`` has the instruction at hand abandoned and run again."""
         import unicorn  # noqa: PLC0415
 
-        self._uc, self._gate = uc, gate
+        self._uc, self._state, self._gate = uc, state, gate
         self._retry = retry
         self.bus: Accesses | None = None
         self.running = False
         self._slots: dict[int, Slot] = {}
         self._by_address: list[Slot] = []
+        self._recent: Slot | None = None  # the one that was found last
         self._holes: set[int] = set()
+        self._code: set[int] = set()  # pages that code was translated from
         self._waiting: list[Callable[[], None]] = []
         self._at = self._value = self._due = 0  # the device read at hand: address, answer, bytes Unicorn still asks for
         self._read = (0, 0)  # the last read of a device or port: address of the instruction, bytes
@@ -123,6 +126,16 @@ class Slots:
             raise Fault(f"read the dirty log of slot {number}", "there is none", "map the slot with log_dirty")
         return slot.log.take()
 
+    def translated(self, page: int) -> None:
+        """Code of the page at a guest-physical address has been translated."""
+        self._code.add(page)
+
+    def written(self, gpa: int, length: int) -> None:
+        """The monitor has written memory: what was translated there is forgotten."""
+        if any(page in self._code for page in range(gpa & -PAGE, gpa + length, PAGE)):
+            self._code.clear()
+            self._do(self._uc.ctl_flush_tb)
+
     def left(self) -> None:
         """The processor has stopped: do what was asked for while it ran."""
         self.running = False
@@ -149,7 +162,7 @@ class Slots:
             return
         self._delete(number)
         for page in [page for page in self._holes if gpa <= page < gpa + memory.size]:
-            self._uc.mem_unmap(page, PAGE)
+            self._unmap(page, PAGE)
             self._holes.discard(page)
         self._uc.mem_map_ptr(gpa, memory.size, UC_PROT_ALL, memory.address)
         if read_only:
@@ -163,18 +176,29 @@ class Slots:
         if slot is None:
             return
         self._by_address.remove(slot)
+        self._recent = None
         if slot.log is not None:
             slot.log.close()
-        self._uc.mem_unmap(slot.gpa, slot.memory.size)
+        self._unmap(slot.gpa, slot.memory.size)
         self._uc.ctl_flush_tb()
+
+    def _unmap(self, gpa: int, size: int) -> None:
+        cr2 = self._state.cr[2]
+        self._uc.mem_unmap(gpa, size)  # which looks for translated code at ``gpa`` as a linear address, and may fault
+        self._state.cr[2] = cr2
 
     def _keep(self, number: int, slot: Slot) -> None:
         self._slots[number] = slot
+        self._recent = None
         self._by_address = sorted(self._slots.values(), key=lambda slot: slot.gpa)
 
     def _find(self, address: int) -> Slot | None:
+        recent = self._recent
+        if recent is not None and recent.gpa <= address < recent.end:
+            return recent
         for slot in self._by_address:
             if slot.gpa <= address < slot.end:
+                self._recent = slot
                 return slot
         return None
 
@@ -232,7 +256,7 @@ class Slots:
         """A page that is not mapped is touched for the first time; the access goes on to the hooks below."""
         if len(self._holes) >= MOST_HOLES:
             for page in self._holes:
-                self._uc.mem_unmap(page, PAGE)
+                self._unmap(page, PAGE)
             self._holes.clear()
         page = address & -PAGE
         map_device(self._uc, page, PAGE, self._device_read)
