@@ -1,6 +1,7 @@
 """What explains a difference, and what does not."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,11 @@ class TestTable:
     def test_every_row_says_why_and_where_that_is_written(self, row: Known) -> None:
         assert row.reason
         assert row.source
+
+    def test_the_documentation_has_the_same_table(self) -> None:
+        page = (Path(__file__).parents[3] / "docs/references.md").read_text()
+        rows = [f"| `{row.on}` | {row.reason} | {row.kind} | `{row.id}` |" for row in KNOWN]
+        assert [line for line in page.splitlines() if line.endswith("` |")] == rows
 
     def test_kvm_has_the_deviations_of_profiles(self) -> None:
         (row,) = (row for row in known("6.1.0") if row.id == "kvm-pit-counts-with-gate-closed")
