@@ -149,7 +149,10 @@ def _walk_once(
 
     def on_event(event: Event, argument: int) -> None:
         if event is Event.START:
-            answers.append(Answer())
+            if argument == len(answers) < len(entries):
+                answers.append(Answer())
+            else:  # a stimulus has broken the walker, or says so itself
+                machine.stop()
         elif event in (Event.DONE, Event.FAULT):
             finished.append((event, argument))
             machine.stop()

@@ -125,3 +125,20 @@ def test_furnish_may_add_memory_and_devices(engine: KvmEngine) -> None:
     (answer,) = walk(engine, Mode.LONG64, [load], seconds=5, furnish=furnish)
     assert answer.observation is not None
     assert answer.observation.gpr[0] & 0xFF == 0x5A
+
+
+SAY_START = b"\xba\x50\x56\x00\x00\xb8%b\xef"  # mov edx, REPORT_PORT; mov eax, ...; out dx, eax
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 100_000])
+def test_a_stimulus_cannot_start_others(engine: KvmEngine, index: int) -> None:
+    """However often it says START: answers are neither more than entries, nor others'."""
+    says = SAY_START % (1 << 24 | index).to_bytes(4, "little")
+    liar = entry(Mode.LONG64, says + b"\xeb" + bytes([256 - len(says) - 2]))  # for ever
+    first, second, third = walk(
+        engine, Mode.LONG64, [entry(Mode.LONG64, UD2), liar, entry(Mode.LONG64, UD2)], seconds=5
+    )
+    assert first.observation is not None
+    assert second.observation is None
+    assert (second.end is None) == (index == 2)  # it may seem to have walked on: then the next one pays as well
+    assert (third.observation is not None) == (index != 2)
