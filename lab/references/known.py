@@ -130,19 +130,16 @@ KNOWN: tuple[Known, ...] = (
     ),
     # Linux's kvm_pvm: ring 3 runs natively, the rest in KVM's instruction emulator.
     Known(
-        id="pvm-emulator-lacks-insn", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("trap.*", "sens.misc.sysfs_hidden", "mode.task.long64", "mode.trans.compat_align"), fields=(ANSWER, "the guest ends with"),
-        saw=tuple(f"KVM internal error EMULATION *{insn}*" for insn in (
-            "int ", "int1", "int3", "into", "bound", "fldcw", "fld1", "wait", "ldmxcsr", "xgetbv", "lar ", "ud1", "jmp ptr", "(not an instruction)",
-        )),
-        reason="ring 0 is interpreted by an emulator without INT n, BOUND, x87, SSE, XGETBV, LAR, UD1 and undefined opcodes",
-        source="Linux arch/x86/kvm/emulate.c, opcode tables; docs/hosts.md, kvm_pvm",
-    ),
-    Known(
         id="pvm-no-iret32", on="kvm_pvm", kind=Kind.LIMIT,
         cases=("*.prot32", "priv.vm86.*", "mode.trans.pm16_*"), fields=(ANSWER,), saw=("KVM internal error EMULATION *iretd",),
         reason="IRET of protected mode is not emulated, so rings 1 to 3 and virtual-8086 mode cannot be entered there",
         source="Linux arch/x86/kvm/emulate.c, em_iret(): real mode only",
+    ),
+    Known(
+        id="pvm-emulator-lacks-insn", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("*",), fields=(ANSWER, "the guest ends with"), saw=("KVM internal error EMULATION *",),
+        reason="ring 0 is interpreted by an emulator that lacks INT n, BOUND, far returns, x87, SSE, XGETBV, LAR, LSL, VERR, VERW and more",
+        source="Linux arch/x86/kvm/emulate.c, opcode tables; docs/hosts.md, kvm_pvm",
     ),
     Known(
         id="pvm-no-paging32", on="kvm_pvm", kind=Kind.LIMIT,
@@ -152,7 +149,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-int-n", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("trap.soft.int_n.*", "trap.stack.*", "trap.idt.int_dpl.long64", "trap.idt.dpl_int3.long64.ring3", "*icebp*.ring3"),
+        cases=("trap.soft.int_n.*", "trap.stack.*", "trap.idt.int_dpl.long64", "trap.idt.dpl_int3.long64.ring3", "*icebp*.ring3", "sens.misc.int_cs_rpl"),
         reason="INT n of ring 3 is #UD, the DPL of its gates is ignored, and INT1 saves its own address",
         source="docs/hosts.md, kvm_pvm",
     ),
@@ -170,7 +167,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-host-gdt", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("sens.misc.lar_scan_cpl3",),
+        cases=("sens.misc.lar_scan_cpl3", "sens.lar.*"), fields=("r?x",),
         reason="ring 3 runs with the host's GDT, which LAR shows",
         source="docs/hosts.md, kvm_pvm",
     ),

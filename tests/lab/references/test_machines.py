@@ -8,6 +8,7 @@ import pytest
 
 from virtproof.conformance.case import HostScript, Program, Row, completes
 from virtproof.conformance.catalogue import all_cases
+from virtproof.conformance.execute import execute
 from virtproof.conformance.pool import run_cases
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.lab.references import rows
@@ -160,7 +161,11 @@ def test_every_difference_of_kvm_is_explained(engine: KvmEngine) -> None:
     name = name_of(engine)
     if not any(fnmatchcase(name, known.on) for known in KNOWN):
         pytest.skip(f"what differs on {name} is what its host gets wrong: nobody has looked into it")
-    assert explained(name, list(run_cases(CASES.values(), engine=engine, workers=2)))
+    results = {result.id: result for result in run_cases(CASES.values(), engine=engine, workers=2)}
+    differing = {difference.case for difference in judge(name, list(results.values())).unexplained}
+    for case in differing:  # alone: a busy machine makes guests late
+        results[case] = execute(CASES[case], engine)
+    assert explained(name, list(results.values()))
 
 
 def explained(name: str, results: list[CaseResult]) -> bool:
