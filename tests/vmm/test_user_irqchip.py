@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from virtproof.conformance.areas.interrupts import apic_mode, halt, ioapic, ipi, lapic, pic
 from virtproof.conformance.areas.smp import exits, startup
 from virtproof.conformance.areas.timers import local_apic, pit, tsc
-from virtproof.conformance.case import Case
+from virtproof.conformance.case import Case, Program, Row
 from virtproof.conformance.execute import execute
 from virtproof.kvm import CpuidEntry
 from virtproof.results import Verdict
@@ -20,6 +21,7 @@ from virtproof.vmm.bus import Bus
 from virtproof.vmm.cpuid import Override, apic_features
 from virtproof.vmm.engine import Vcpu
 from virtproof.vmm.engines.kvm import KvmEngine
+from virtproof.vmm.engines.software.engine import SoftwareEngine
 from virtproof.vmm.events import EventLoop, ManualClock
 from virtproof.vmm.interrupts import SplitIrqchip
 from virtproof.vmm.machine import Machine
@@ -280,6 +282,26 @@ def cases() -> list[Case]:
         *(local_apic.CASES, pit.CASES, tsc.CASES, startup.CASES, exits.CASES),
     )
     return [case for family in families for case in family]
+
+
+@pytest.fixture(scope="module")
+def software() -> Iterator[SoftwareEngine]:
+    try:
+        made = SoftwareEngine()
+    except Fault as fault:
+        pytest.skip(str(fault))
+    with made:
+        yield made
+
+
+def single() -> list[Case]:
+    return [case for case in cases() if isinstance(case, Row) or (isinstance(case, Program) and case.vcpus == 1)]
+
+
+@pytest.mark.parametrize("case", single(), ids=lambda case: case.id)
+def test_cases_of_one_processor_pass_on_the_software_engine(software: SoftwareEngine, case: Case) -> None:
+    result = execute(case, software)
+    assert result.verdict is Verdict.PASS, (result.reason, result.checks)
 
 
 @pytest.mark.kvm

@@ -126,6 +126,20 @@ def test_a_level_interrupts_until_it_falls(pic: Pair, line: int) -> None:
     assert pic.take() == 0
 
 
+def test_elcr_asks_for_what_the_lines_are_now(pic: Pair) -> None:
+    pic.pair.set_line(5, True)
+    assert pic.take() == 0x25
+    pic.master(EOI)
+    assert not pic.int, "the edge is past"
+    pic.pair.elcr.write(0, 1, 1 << 5)
+    assert pic.int
+    pic.pulse(6)
+    pic.pair.set_line(5, False)
+    assert pic.int, "the edge of line 6 is kept"
+    pic.pair.elcr.write(0, 1, 1 << 6)
+    assert not pic.int
+
+
 def test_elcr_has_no_bits_for_the_lines_of_the_board(pic: Pair) -> None:
     pic.pair.elcr.write(0, 1, 0xFF)
     pic.pair.elcr.write(1, 1, 0xFF)
@@ -241,6 +255,26 @@ def test_a_poll_is_answered_once(pic: Pair) -> None:
     pic.pair.master.read(0, 1)
     pic.pulse(5)
     assert pic.pair.master.read(0, 1) == 1 << 5
+
+
+def test_a_poll_leaves_what_a_read_shows(pic: Pair) -> None:
+    pic.pulse(5)
+    assert pic.take() == 0x25
+    pic.master(READ_ISR)
+    pic.master(POLL)
+    pic.pair.master.read(0, 1)
+    assert pic.pair.master.read(0, 1) == 1 << 5
+
+
+def test_nothing_interrupts_between_the_words_of_an_initialization(pic: Pair) -> None:
+    pic.master(ICW1)
+    pic.pulse(3)
+    for value in (0x60, 4):
+        assert not pic.int
+        pic.pair.master.write(1, 1, value)
+    assert not pic.int
+    pic.pair.master.write(1, 1, 1)
+    assert pic.take() == 0x63
 
 
 def test_icw1_forgets_edges_and_service_and_mask(pic: Pair) -> None:
