@@ -177,6 +177,18 @@ def test_ipis_reach_those_that_they_name(sender: int, low: int, destination: int
     assert board.taken() == [0x40 if index in reached else None for index in range(3)]
 
 
+@pytest.mark.parametrize(
+    ("destination", "logical", "reached"),
+    [(1, 0, [1]), (0xFF, 0, []), (0xFFFF_FFFF, 0, [0, 1, 2]), (6, 1 << 11, [1, 2]), (0x1_0006, 1 << 11, [])],
+)
+def test_ipis_of_x2apics_have_a_whole_word_as_destination(destination: int, logical: int, reached: list[int]) -> None:
+    board = Board(3)
+    for processor in board.processors:
+        assert processor.controller.write_msr(0x1B, APIC | 0xC00)
+    assert board.processors[0].controller.write_msr(0x830, destination << 32 | logical | 0x40)
+    assert board.asked == reached
+
+
 @pytest.mark.parametrize("low", [0x140 | OTHERS, 0x140 | ALL])
 def test_lowest_priority_reaches_one(low: int) -> None:
     board = Board(3)

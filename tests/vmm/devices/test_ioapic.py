@@ -166,6 +166,12 @@ def test_an_eoi_is_for_levels_only(chip: Chip) -> None:
     assert chip.ended == []
 
 
+def test_an_eoi_of_what_is_not_on_its_way_is_nothing(chip: Chip) -> None:
+    chip.route(VECTOR | LEVEL)
+    chip.chip.eoi(VECTOR)
+    assert (chip.ended, chip.vectors()) == ([], [])
+
+
 def test_a_change_to_edge_clears_remote_irr(chip: Chip) -> None:
     chip.route(VECTOR | LEVEL)
     chip.chip.set_line(PIN, True)

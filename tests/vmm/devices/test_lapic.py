@@ -195,6 +195,10 @@ def test_the_arbitration_priority_counts_what_waits() -> None:
     assert cpu.get(APR) == 0x70
     cpu.take()
     assert cpu.get(APR) == 0x70
+    cpu.put(TPR, 0x75)
+    assert cpu.get(APR) == 0x70, "the task is no more urgent than what is in service"
+    cpu.put(TPR, 0x85)
+    assert cpu.get(APR) == 0x85
 
 
 def test_an_acknowledge_that_finds_nothing_gives_the_spurious_vector(cpu: Processor) -> None:
@@ -482,6 +486,8 @@ def test_a_fixed_lint_takes_edges_and_levels(cpu: Processor) -> None:
     assert cpu.take() == 0x41
     cpu.put(EOI, 0)
     assert cpu.take() == 0x41
+    cpu.apic.set_lint(0, True)
+    assert cpu.bit(IRR, 0x41) == 0, "one is in service"
     cpu.apic.set_lint(0, False)
     cpu.put(EOI, 0)
     assert (cpu.take(), cpu.get(LINT0)) == (0, 0x8041)
