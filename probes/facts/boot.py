@@ -75,7 +75,7 @@ SAID = (
                               "the kernel logged faults of VT-d, or of its table",                 DMAR,       ("IO-010",)),
     Fact("log.sriov_no_space", logged(r"not enough MMIO resources for SR-IOV", "no address space for virtual functions"),
                               "firmware left no address space for virtual functions",              SRIOV),
-    Fact("log.x2apic_refused", logged(r"BIOS .*requested that x2apic be disabled|x2apic: disabled|Disabling x2apic", "x2APIC is off"),
+    Fact("log.x2apic_refused", logged(r"BIOS .*requested that x2apic be disabled|x2apic: IRQ remapping doesn't support|x2apic: Not supported without IRQ|x2apic disabled", "x2APIC is off"),
                               "the kernel logged that it does not use x2APIC",                     DMAR),
     Fact("log.locked_down",   logged(r"Kernel is locked down from", "lockdown", (5, 4)),
                               "the kernel logged that it is locked down",                          LOCKDOWN),

@@ -14,7 +14,6 @@ from virtproof.spec.cite import Cite, linux
 MODPROBE = re.compile(r"/(lib|usr/lib|etc|run)/modprobe\.d/[^/]+\.conf")
 VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities/"
 HUGE_PAGES = re.compile(r"/sys/kernel/mm/hugepages/hugepages-(\d{1,10})kB/nr_hugepages")
-VIRTUAL_FUNCTIONS = re.compile(r"/sys/bus/pci/devices/([^/]+)/sriov_totalvfs")
 
 HW_VULN = linux("admin-guide/hw-vuln/index.rst", "Hardware vulnerabilities")
 HUGETLB = linux("admin-guide/mm/hugetlbpage.rst", "HugeTLB Pages")
@@ -70,11 +69,10 @@ def modprobe_rules(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
 
 def virtual_functions(snapshot: Snapshot) -> tuple[Seen, ...] | Unknown:
     """How many PCI functions can be split into virtual functions."""
-    found = [path[1] for one in snapshot.paths() if (path := VIRTUAL_FUNCTIONS.fullmatch(one))]
-    usable = [name for name in found if snapshot.text(f"/sys/bus/pci/devices/{name}/sriov_totalvfs") not in {"0", None}]
-    if not found and not snapshot.names("/sys/bus/pci/devices"):
-        return Unknown(snapshot.obstacle("files", "/sys/bus/pci/devices") or "PCI devices were not listed")
-    return (Seen(len(usable), " ".join(usable)[:200] or "no file sriov_totalvfs"),)
+    if reason := snapshot.obstacle("pci"):
+        return Unknown(reason)
+    usable = [address for address, one in snapshot.pci().items() if one.get("sriov_totalvfs")]
+    return (Seen(len(usable), " ".join(usable)[:200] or f"{len(snapshot.pci())} functions"),)
 
 
 # fmt: off

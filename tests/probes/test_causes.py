@@ -207,6 +207,10 @@ def setup(name: str, value: str) -> Change:
     return file(f"/sys/class/firmware-attributes/thinklmi/attributes/{name}/current_value", value)
 
 
+def no_sriov(snapshot: Snapshot) -> None:
+    snapshot["pci"]["devices"]["0000:3b:00.0"].pop("sriov_totalvfs")
+
+
 def blocked_sriov(snapshot: Snapshot) -> None:
     snapshot["pci"]["devices"]["0000:3b:00.0"].update(extended=[0x10], sriov_totalvfs=0)
 
@@ -219,7 +223,6 @@ NO_SVM_MSR = no_msrs("No such file or directory")
 VIRTUAL = bit(1, 2, 31, True)
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 MELTDOWN = "/sys/devices/system/cpu/vulnerabilities/meltdown"
-VFS = "/sys/bus/pci/devices/0000:3b:00.0/sriov_totalvfs"
 IR = "DMAR-IR: Enabled IRQ remapping in x2apic mode"
 
 # fmt: off
@@ -253,7 +256,7 @@ ROWS = [
     ("not-in-silicon",                   "intel", "x2apic",              "no n/a yes unknown",      (bit(1, 2, 21, False),)),
     ("hidden-by-hypervisor",             "amd",   "svm",                 "unknown unknown no unknown", (VIRTUAL, bit(0x8000_0001, 2, 2, False), no_module("kvm_amd"))),
     ("hidden-by-hypervisor",             "amd",   "npt",                 "unknown yes yes unknown", (VIRTUAL, bit(0x8000_000A, 3, 0, False))),
-    ("hidden-by-hypervisor",             "intel", "sr_iov",              "unknown no no unknown",   (VIRTUAL, file(VFS, None))),
+    ("hidden-by-hypervisor",             "intel", "sr_iov",              "unknown no no unknown",   (VIRTUAL, no_sriov)),
     ("cpus-differ",                      "intel", "uniformity",          "no n/a n/a n/a",          (bit(7, 1, 20, False, cpu=3),)),
     ("hybrid-cores-differ",              "intel", "uniformity",          "no n/a n/a n/a",          (bit(7, 1, 20, False, cpu=3), bit(7, 3, 15, True))),
     ("microcode-differs",                "intel", "microcode",           "n/a n/a no n/a",          (odd_microcode,)),
@@ -273,8 +276,8 @@ ROWS = [
     ("iommu-not-announced",              "amd",   "interrupt_remapping", "unknown no no unknown",   (no_table("IVRS"), folder("/sys/class/iommu"), logs())),
     ("firmware-no-interrupt-remapping",  "intel", "interrupt_remapping", "yes no no unknown",       (intr_remap_flag, logs())),
     ("firmware-no-interrupt-remapping",  "amd",   "interrupt_remapping", "yes no no unknown",       (logs("AMD-Vi: Disabling interrupt remapping"),)),
-    ("sr-iov-not-seen",                  "intel", "sr_iov",              "unknown no no unknown",   (file(VFS, None),)),
-    ("sr-iov-blocked",                   "intel", "sr_iov",              "yes no no unknown",       (file(VFS, None), blocked_sriov)),
+    ("sr-iov-not-seen",                  "intel", "sr_iov",              "unknown no no unknown",   (no_sriov,)),
+    ("sr-iov-blocked",                   "intel", "sr_iov",              "yes no no unknown",       (blocked_sriov,)),
     ("not-in-silicon",                   "intel", "interrupt_remapping", "no yes no unknown",       (file("/sys/class/iommu/dmar0/intel-iommu/ecap", "f020d7"), logs())),
     ("firmware-off-memory-encryption",   "amd",   "sev",                 "yes no yes unknown",      (msr(0xC001_0010, 0),)),
     ("firmware-no-sev-es-asids",         "amd",   "sev_es",              "yes no yes unknown",      (register(0x8000_001F, 3, 1),)),

@@ -285,6 +285,8 @@ LINES = [
     ("log.dmar_errors",     "DMAR: DRHD: handling fault status reg 2"),
     ("log.dmar_errors",     "DMAR: [Firmware Bug]: Your BIOS is broken; DMAR reported at address 0!"),
     ("log.sriov_no_space",  "i40e 0000:3b:00.0: not enough MMIO resources for SR-IOV"),
+    ("log.x2apic_refused",  "Your BIOS has requested that x2apic be disabled.\\x0aThis will"),
+    ("log.x2apic_refused",  "x2apic: IRQ remapping doesn't support X2APIC mode"),
     ("log.locked_down",     "Kernel is locked down from EFI Secure Boot mode; see man kernel_lockdown.7"),
     ("log.secure_boot",     "secureboot: Secure boot enabled"),
     ("log.microcode_early", "microcode: microcode updated early to revision 0xf0, date = 2021-11-12"),
