@@ -12,7 +12,9 @@ import pytest
 from tests.probes.firmware import samples
 from virtproof.probes.ask import ask
 from virtproof.probes.facts import boot
+from virtproof.probes.facts.firmware import module_mib
 from virtproof.probes.facts.iommu import shown_efr
+from virtproof.probes.firmware.smbios import structures
 from virtproof.probes.imports.merge import Dump, import_dumps
 from virtproof.probes.snapshot import checked, dumps
 from virtproof.probes.sources import smbios
@@ -198,6 +200,15 @@ def test_smbios_of_a_server(intel):
     }  # fmt: skip
     assert answers.value("smbios.sockets_off") == "CPU41: disabled by bios"
     assert answers.value("smbios.cores_off") == (0x20 - 0x1C) + (300 - 256)
+
+
+@pytest.mark.parametrize(
+    ("size", "extended", "mib"),
+    [(0, 0, 0), (0xFFFF, 0, 0), (16384, 0, 16384), (0x8000 | 2048, 0, 2), (0x7FFF, 65536, 65536), (0x7FFF, 1 << 31, 0)],
+)
+def test_sizes_of_memory_modules(size, extended, mib):
+    (device,) = structures(samples.module(1, size, extended))
+    assert module_mib(device) == mib
 
 
 def test_sockets_that_differ_are_unknown(intel):

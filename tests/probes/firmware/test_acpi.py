@@ -85,6 +85,13 @@ def test_the_others_are_read_as_written():
     assert acpi.slit(acpi.table("SLIT", samples.SLIT)) == ((10, 21), (21, 10))
 
 
+@pytest.mark.parametrize("flags", [(0, 1), (1, 0), (1, 1)])
+def test_a_processor_that_is_listed_twice_counts_once_and_enabled(flags):
+    entries = b"".join(bytes((0, 8, 7, 5)) + samples.u32(one) for one in flags)
+    (cpu,) = acpi.madt_cpus(acpi.table("APIC", samples.acpi("APIC", bytes(8) + entries)))
+    assert (cpu.apic_id, cpu.flags.enabled) == (5, True)
+
+
 def broken():
     """Tables whose lengths lie, by name."""
     yield "empty", "DMAR", b""
@@ -93,6 +100,8 @@ def broken():
     yield "shorter than a header", "DMAR", samples.DMAR[:4] + samples.u32(35) + samples.DMAR[8:]
     yield "no room for flags", "DMAR", samples.acpi("DMAR", b"")
     yield "a length of zero", "DMAR", samples.dmar(samples.u16(0) + samples.u16(0))
+    hidden = samples.u16(77) + samples.u16(2) + samples.u16(8) + bytes(4)  # an ATSR, were two bytes enough
+    yield "shorter than its head", "DMAR", samples.dmar(hidden)
     yield "half a structure", "DMAR", samples.dmar(b"\0\0\x10")
     yield "beyond the end", "DMAR", samples.dmar(samples.u16(0) + samples.u16(17) + bytes(12))
     yield "a short DRHD", "DMAR", samples.dmar(samples.remapping(0, bytes(11)))
