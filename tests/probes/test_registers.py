@@ -202,3 +202,15 @@ def test_any_snapshot_can_be_shown(intel, values, absent):
     ask(snapshot)
     lines = [line for table in tables(snapshot, VMX + SVM) for line in table.lines]
     assert all(line.processor and line.kvm and line.bits for line in lines)
+
+
+def test_cpuid_alone_rules_out_what_the_processor_cannot_have(amd):
+    """No msr driver: what CPUID says is known all the same, and the rest is not."""
+    amd.msrs = None
+    answers = ask(amd.collect())
+    assert answers.value("vmx.control.hlt") is False
+    assert answers.value("vmx.revision") is None  # a number is not 0 because there is none
+    assert answers["vmx.revision"].answer.reason == "there is no MSR 0x480: CPUID lists no VMX"
+    assert answers.value("vmx.feature_control.lock") is None
+    assert answers.value("svm.vm_cr.svmdis") is None
+    assert "No such file" in answers["svm.vm_cr.svmdis"].answer.reason
