@@ -14,6 +14,11 @@ from virtproof.results import ClaimResult, Layer
 from virtproof.spec.cite import Cite
 
 RELEASE = re.compile(r"(\d{1,3})\.(\d{1,4})")
+SETTINGS = {
+    "virtualization": ("setup.virtualization", "redfish.virtualization"),
+    "iommu": ("setup.iommu", "redfish.iommu"),
+    "sr_iov": ("setup.sr_iov", "redfish.sriov"),
+}
 VMX_VENDORS = frozenset({"GenuineIntel", "CentaurHauls", "Shanghai"})
 SVM_VENDORS = frozenset({"AuthenticAMD", "HygonGenuine"})
 
@@ -102,6 +107,13 @@ class Inquiry:
     def first_known(self, *facts: str) -> str:
         """The first of several facts that is known, or whose CPUs differ; the first of all where none is."""
         return next((fact for fact in facts if self.answers[fact].seen), facts[0])
+
+    def setting(self, name: str) -> tuple[Layer, str]:
+        """A setting of the firmware's setup, as the host itself or its service processor shows it, and how it reads."""
+        for fact in SETTINGS[name]:
+            if self.answers[fact].seen and self.look(fact) is not Layer.UNKNOWN:
+                return self.answers[fact].layer, self.answers[fact].seen[0].raw
+        return Layer.UNKNOWN, ""
 
     @property
     def vendor(self) -> str:

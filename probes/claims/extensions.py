@@ -131,8 +131,8 @@ def _vmx_firmware(inquiry: Inquiry) -> Step:
         inquiry.look("vmx.firmware")
         # Linux with KVM that finds the register open turns VMX on when it locks it, since 5.6 (feat_ctl.c), and only
         # such a kernel logs that firmware disabled VMX.  Other kernels lock it without VMX themselves.
-        if inquiry.yes("setup.virtualization"):
-            return _pending(inquiry, VMX, off[0].raw)
+        if pending := _pending(inquiry, VMX, off[0].raw):
+            return pending
         who = "before this kernel started" if inquiry.yes("vmx.log_off") else "by whom cannot be told"
         detail = f"{off[0].raw} on CPUs {off[0].cpus}"
         return Step(Layer.NO, "firmware-off-vmx", {"detail": detail, "who": who, "setting": "vmx"})
@@ -146,8 +146,8 @@ def _svm_firmware(inquiry: Inquiry) -> Step:
     off = [one for one in inquiry.answers["svm.firmware"].seen if str(one.value).startswith("off")]
     if off:
         inquiry.look("svm.firmware")
-        if inquiry.yes("setup.virtualization"):
-            return _pending(inquiry, SVM, off[0].raw)
+        if pending := _pending(inquiry, SVM, off[0].raw):
+            return pending
         lock = "locked" if off[0].value == "off, locked" else "not locked"
         detail = f" ({lock}; VM_CR = {off[0].raw} on CPUs {off[0].cpus})"
         return Step(Layer.NO, "firmware-off-svm", {"detail": detail, "setting": "svm"})
@@ -157,9 +157,12 @@ def _svm_firmware(inquiry: Inquiry) -> Step:
     return _reported(inquiry, "svm", SVM, clears_since=(6, 7))
 
 
-def _pending(inquiry: Inquiry, what: str, register: str) -> Step:
-    """The setup says on and the register off."""
-    detail = f"{inquiry.answers['setup.virtualization'].seen[0].raw}, the register still says {register}"
+def _pending(inquiry: Inquiry, what: str, register: str) -> Step | None:
+    """The register says off: what if the setup says on?"""
+    layer, shown = inquiry.setting("virtualization")
+    if layer is not Layer.YES:
+        return None
+    detail = f"{shown}, the register still says {register}"
     return Step(Layer.NO, "firmware-change-pending", {"what": what, "detail": detail})
 
 
@@ -168,9 +171,9 @@ def _reported(inquiry: Inquiry, name: str, what: str, clears_since: tuple[int, i
     if inquiry.yes(f"{name}.log_off"):
         line = inquiry.answers[f"{name}.log_off"].seen[0].raw
         return Step(Layer.NO, "firmware-off-reported", {"what": what, "detail": line, "setting": name})
-    if inquiry.no("setup.virtualization"):
-        detail = inquiry.answers["setup.virtualization"].seen[0].raw
-        return Step(Layer.NO, "firmware-off-setting", {"what": what, "detail": detail, "setting": name})
+    layer, shown = inquiry.setting("virtualization")
+    if layer is Layer.NO:
+        return Step(Layer.NO, "firmware-off-setting", {"what": what, "detail": shown, "setting": name})
     clears = inquiry.kernel_at_least(*clears_since)
     if inquiry.yes(f"{name}.flag") and clears:
         return YES

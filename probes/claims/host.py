@@ -88,6 +88,9 @@ def sr_iov(inquiry: Inquiry) -> Steps:
         case Layer.NO if inquiry.virtual:
             hidden = Step(Layer.UNKNOWN, "hidden-by-hypervisor", {"what": "SR-IOV", "hypervisor": inquiry.hypervisor})
             return Steps(hidden, Step(Layer.NO), Step(Layer.NO))
+        case Layer.NO if (off := inquiry.setting("sr_iov"))[0] is Layer.NO:
+            turned_off = {"what": "SR-IOV", "detail": off[1], "setting": "sr_iov"}
+            return Steps(Step(Layer.UNKNOWN), Step(Layer.NO, "firmware-off-setting", turned_off), Step(Layer.NO))
         case Layer.NO if inquiry.yes("sriov.blocked"):
             blocked = {"detail": str(inquiry.value("sriov.blocked")), "setting": "sr_iov"}
             return Steps(YES, Step(Layer.NO, "sr-iov-blocked", blocked), Step(Layer.NO))

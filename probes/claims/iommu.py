@@ -42,10 +42,9 @@ def _remapping(inquiry: Inquiry, what: str, table: str, name: str, off: tuple[st
         case Layer.NO if inquiry.virtual:
             hidden = Step(Layer.UNKNOWN, "hidden-by-hypervisor", {"what": what, "hypervisor": inquiry.hypervisor})
             return Steps(hidden, Step(Layer.NO), Step(Layer.NO))
-        case Layer.NO if inquiry.no("setup.iommu"):
-            detail = inquiry.answers["setup.iommu"].seen[0].raw
+        case Layer.NO if (off := inquiry.setting("iommu"))[0] is Layer.NO:
             silicon = Step(Layer.UNKNOWN)
-            firmware = Step(Layer.NO, "firmware-off-setting", {"what": what, "detail": detail, "setting": setting})
+            firmware = Step(Layer.NO, "firmware-off-setting", {"what": what, "detail": off[1], "setting": setting})
         case Layer.NO:
             silicon = Step(Layer.UNKNOWN)
             firmware = Step(Layer.NO, "iommu-not-announced", {"what": what, "table": table, "setting": setting})

@@ -211,6 +211,17 @@ def no_sriov(snapshot: Snapshot) -> None:
     snapshot["pci"]["devices"]["0000:3b:00.0"].pop("sriov_totalvfs")
 
 
+def redfish(**attributes: str) -> Change:
+    """Settings of Dell's firmware, as its service processor tells them."""
+    return lambda snapshot: snapshot.update(
+        redfish={
+            "system": {"manufacturer": "Dell Inc."},
+            "bios": {"attributes": attributes, "registry": "it"},
+            "unread": [],
+        }
+    )
+
+
 def blocked_sriov(snapshot: Snapshot) -> None:
     snapshot["pci"]["devices"]["0000:3b:00.0"].update(extended=[0x10], sriov_totalvfs=0)
 
@@ -268,6 +279,9 @@ ROWS = [
     ("firmware-off-reported",            "amd",   "svm",                 "yes no no unknown",       (NO_SVM_MSR, no_module("kvm_amd"), no_flags)),
     ("firmware-off-setting",             "intel", "vmx",                 "yes no no unknown",       (no_msrs("Permission denied"), lost_log, setup("VirtualizationTechnology", "Disable"), no_module("kvm_intel"))),
     ("firmware-off-setting",             "intel", "vt_d",                "unknown no no unknown",   (no_table("DMAR"), folder("/sys/class/iommu"), setup("VTdFeature", "Disable"))),
+    ("firmware-off-setting",             "amd",   "amd_vi",              "unknown no no unknown",   (no_table("IVRS"), folder("/sys/class/iommu"), redfish(IommuSupport="Disabled"))),
+    ("firmware-off-setting",             "amd",   "sr_iov",              "unknown no no unknown",   (no_sriov, redfish(SriovGlobalEnable="Disabled"))),
+    ("firmware-change-pending",          "amd",   "svm",                 "yes no no unknown",       (msr(0xC001_0114, 0x18), redfish(ProcVirtualization="Enabled"), no_module("kvm_amd"))),
     ("firmware-change-pending",          "intel", "vmx",                 "yes no no unknown",       (msr(0x3A, 1), setup("VirtualizationTechnology", "Enable"), no_module("kvm_intel"))),
     ("firmware-change-pending",          "amd",   "svm",                 "yes no no unknown",       (msr(0xC001_0114, 0x18), setup("AmdVt", "Enable"), no_module("kvm_amd"))),
     ("firmware-off-xd",                  "intel", "nx",                  "yes no yes unknown",      (bit(0x8000_0001, 3, 20, False), msr(0x1A0, 1 << 34))),

@@ -361,3 +361,13 @@ def test_who_locked_the_register_is_said_only_where_it_is_known(intel, hosts, lo
     if logged:
         intel.log("x86/cpu: VMX (outside TXT) disabled by BIOS")
     assert f"({who})" in claimed(intel.collect())["vmx"].cause_text
+
+
+def test_makers_names_are_those_of_the_registries():
+    from virtproof.probes.claims import makers
+    from virtproof.spec import firmware_setup, redfish
+
+    shown = {name for names in firmware_setup.SETTINGS.values() for name in names}
+    for maker, _, kind, names in makers.SETTINGS:
+        known = {makers.REDFISH: redfish.ATTRIBUTES, makers.NUMBERED: redfish.ATTRIBUTES, makers.CLASS: shown}.get(kind)
+        assert known is None or known >= set(names.values()), maker
