@@ -191,7 +191,7 @@ def _one(place: Place, row: Row, value: _Value) -> str:
         return "yes" if field.of(value.raw) else "no"
     number = field.of(value.raw)
     if row.layout:
-        return " ".join(one.name.upper() for one in row.layout(number).shown() if one.kind is bool)
+        return " ".join(one.name.upper() for one in row.layout(number).shown() if one.kind is bool) or "none"
     return f"{number:#x}" if number > 0xFFFF_FFFF else str(number)
 
 
