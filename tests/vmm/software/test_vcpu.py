@@ -117,6 +117,25 @@ def test_an_nmi_is_blocked_until_iret(engine: SoftwareEngine) -> None:
         assert seen == [0, 1, 3]
 
 
+def test_an_nmi_ends_a_halt_again_and_again(engine: SoftwareEngine) -> None:
+    """Also where no block of the guest's has run to its end, so that Unicorn did not tell of the handler's."""
+    with machine(engine, modes.real16, bytes.fromhex("e680 f4 ebfd")) as guest:  # out; hlt; jmp to hlt
+        guest.memory.load(2 * 4, (0x3100).to_bytes(4, "little"))
+        guest.memory.load(0x3100, bytes.fromhex("43 cf"))  # inc bx; iret
+        guest.bus.trace = lambda *access: guest.vcpu.nmi()
+        for count in (1, 2, 3):
+            assert guest.run(SECONDS) == exits.Halt()
+            assert guest.vcpu.registers().rbx == count
+            guest.vcpu.nmi()
+
+
+def test_a_selector_that_cannot_be_read_faults(engine: SoftwareEngine) -> None:
+    code = bytes.fromhex("0f 00 1c 25 00 00 40 00")  # ltr [400000h], which no page maps, and there is no IDT
+    with machine(engine, long64, code) as guest:
+        assert guest.run(SECONDS) == exits.Shutdown()
+        assert guest.vcpu.special_registers().cr2 == 0x400000
+
+
 def test_an_interrupt_waits_for_the_instruction_after_sti(engine: SoftwareEngine) -> None:
     code = bytes.fromhex("fb 40 40 f4")  # sti; inc ax; inc ax; hlt
     with machine(engine, modes.real16, code, irqchip="injected") as guest:

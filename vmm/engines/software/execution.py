@@ -71,8 +71,8 @@ class Execution:
         self._todo: _Todo | None = None  # what a hook wants done when Unicorn has stopped
         self._nmi = NmiState()
         self._kicked = False
-        self._stepping = self._masked = self._catches_bp = False  # what ``debug`` was asked for
-        self._scanned = False
+        self._stepping = self._masked = self._catches_bp = self._injects = False  # what ``debug`` was asked for
+        self._told = False  # of a block: Unicorn begins to when one has run to its end
         self._counts: Counter[str] = Counter()
         self.controller: Acknowledges | None = None
         self.on_eoi: Callable[[int], None] | None = None
@@ -118,6 +118,11 @@ class Execution:
     def _step(self) -> exits.Exit | None:
         """Enter Unicorn once, and see to why it stopped.  Raises TripleFault."""
         words = self._words
+        if self._injects:
+            self._injects = False
+            begin = self._cpu.state.rip
+            self._cpu.complete(1)
+            self._delivery.deliver(Event(Vector.BP, Source.SOFTWARE), fault_rip=begin)
         if self._take_event():
             return None
         words.kick, words.stopped = 2 if self._stepping else 0, 0
@@ -153,9 +158,8 @@ class Execution:
         from unicorn import UcError  # noqa: PLC0415
 
         state = self._cpu.state
-        if not self._scanned:  # Unicorn tells of every translated block but the first
-            self._scanned = True
-            self._scan(self._cpu.pc, 4096)
+        if not self._told:
+            self._scan(self._cpu.pc, PAGE)
         self._cpu.events.old_exception = -1
         self.slots.entering()
         failure = None
@@ -281,6 +285,7 @@ class Execution:
     # ---- instructions that are watched
 
     def _on_translated(self, block: Any, before: Any, data: object) -> None:
+        self._told = True
         self._scan(block.contents.pc, block.contents.size)
 
     def _scan(self, address: int, size: int) -> None:
@@ -311,7 +316,10 @@ class Execution:
                 self._nmi.blocked = False
                 self._words.nmi = self._nmi.pending
             return
-        todo = self._privileged.instead(insn)
+        try:
+            todo = self._privileged.instead(insn)
+        except Raised as fault:  # of what it had to read
+            todo = partial(_raise, fault)
         if todo is not None:
             self._note(partial(self._instead, todo))
 
@@ -356,3 +364,7 @@ class Execution:
     def _on_rdtscp(self, data: object) -> int:
         self._cpu.state.regs[RCX] = self._msrs.read(Msr.IA32_TSC_AUX) or 0
         return self._on_rdtsc(data)
+
+
+def _raise(fault: Raised) -> None:
+    raise fault

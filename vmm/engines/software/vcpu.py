@@ -8,13 +8,11 @@ from virtproof.kvm import CpuidEntry
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import Ioctl
 from virtproof.spec.kvm.exits import MpStateValue
-from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.fxsave import Fxsave
 from virtproof.vmm.debug import HardwareBreakpoint, control
 from virtproof.vmm.engine import AnswersMsrs, HasTaskPriority, Translation
 from virtproof.vmm.engines.software import fpu as floating_point
 from virtproof.vmm.engines.software.cpuid import TSC_HZ
-from virtproof.vmm.engines.software.delivery import Event, Source
 from virtproof.vmm.engines.software.execution import Execution
 from virtproof.vmm.engines.software.linear import Raised
 from virtproof.vmm.engines.software.saved import SavedParts
@@ -104,11 +102,8 @@ class SoftwareVcpu(Execution):
     ) -> None:
         points = tuple(hardware)
         self._stepping, self._masked, self._catches_bp = single_step, block_interrupts, software
+        self._injects = inject_breakpoint
         self._breakpoints.set_monitor([point.address for point in points], control(points))
-        if inject_breakpoint:
-            begin = self._cpu.state.rip
-            self._cpu.complete(1)
-            self._delivery.deliver(Event(Vector.BP, Source.SOFTWARE), fault_rip=begin)
 
     # ---- the monitor's interrupt hardware
 
