@@ -191,6 +191,15 @@ def test_breakpoints_of_the_monitor(engine: SoftwareEngine) -> None:
         assert (stopped.exception, stopped.pc) == (3, CODE + 7)
 
 
+def test_a_single_step_of_the_guest_ends_a_halt(engine: SoftwareEngine) -> None:
+    code = bytes.fromhex("9c 5b 80cf01 53 9d f4 90")  # pushf; pop bx; or bh, 1; push bx; popf; hlt; nop
+    with machine(engine, modes.real16, code) as guest:
+        guest.memory.load(1 * 4, (0x3100).to_bytes(4, "little"))
+        guest.memory.load(0x3100, bytes.fromhex("59 f4"))  # pop cx; hlt
+        assert guest.run(SECONDS) == exits.Halt()
+        assert guest.vcpu.registers().rcx == CODE + 8
+
+
 # ---- memory
 
 

@@ -1,4 +1,4 @@
-"""What Unicorn reports otherwise than a processor does, put right: addresses in 64-bit mode that are not canonical.
+"""What Unicorn does otherwise than a processor in 64-bit mode, put right: addresses that are not canonical, IRET.
 
 Intel SDM vol. 1, "Canonical Addressing"; vol. 3A, "Stack Fault Exception (#SS)".
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.paging import is_canonical
-from virtproof.vmm.engines.software.cpu import RBP, RSP, SS, Cpu
+from virtproof.vmm.engines.software.cpu import FS, GS, RBP, RSP, SS, Cpu
 from virtproof.vmm.engines.software.decode import Instruction, operand
+from virtproof.vmm.engines.software.linear import LinearMemory, Raised
 
 CALL, RET, RET_IMMEDIATE, GROUP5, LEAVE = 0xE8, 0xC3, 0xC2, 0xFF, 0xC9
 _STACK = frozenset((*range(0x50, 0x60), 0x68, 0x6A, 0x8F, 0x9C, 0x9D, 0xC8, CALL, RET, RET_IMMEDIATE, 0xCF))
@@ -23,6 +24,24 @@ def corrected(cpu: Cpu, vector: int, error_code: int, address: int, insn: Instru
         cpu.state.rip = address
         return vector
     return Vector.SS if _is_of_stack(cpu, insn) else vector
+
+
+def keep_bases(cpu: Cpu, memory: LinearMemory) -> None:
+    """Before IRET in 64-bit mode: FS and GS that the outer ring may not have become null, and keep their bases.
+
+    Unicorn clears the base of all that are not null yet.
+    """
+    segments = cpu.state.segments
+    named = [number for number in (FS, GS) if segments[number].selector & ~3]
+    if not cpu.code64 or not named:
+        return
+    try:
+        outer = memory.read(cpu.state.regs[RSP] + 8, 8) & 3
+    except Raised:
+        return
+    for number in named:
+        if cpu.cpl < outer and segments[number].flags >> 13 & 3 < outer:
+            segments[number].selector = 0
 
 
 def _undo_branch(cpu: Cpu, insn: Instruction) -> None:

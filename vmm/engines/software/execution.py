@@ -22,7 +22,7 @@ from virtproof.vmm import exits
 from virtproof.vmm.engine import Accesses, Acknowledges
 from virtproof.vmm.engines.software import fast_calls, hooks
 from virtproof.vmm.engines.software.breakpoints import Breakpoints
-from virtproof.vmm.engines.software.corrections import corrected
+from virtproof.vmm.engines.software.corrections import corrected, keep_bases
 from virtproof.vmm.engines.software.cpu import CS, INHIBIT, RAX, RBX, RCX, RDX, Cpu
 from virtproof.vmm.engines.software.cpuid import CpuidTable
 from virtproof.vmm.engines.software.decode import Instruction, decode
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _Todo = Callable[[], exits.Exit | None]
 
 _RF = Rflags.rf.mask
-_CONDITIONS = 0xF | Dr6.bs.mask | Dr6.bd.mask
+_BREAKPOINTS = Dr6.b0.mask | Dr6.b1.mask | Dr6.b2.mask | Dr6.b3.mask
 _IF = Rflags.if_.mask
 _ICEBP = b"\xf1"
 
@@ -178,8 +178,10 @@ class Execution:
         return exits.InternalError(InternalError.EMULATION, (failure.errno,), insn, state.rip, self._cpu.code_bits)
 
     def _halt(self) -> exits.Exit | None:
-        """After HLT: go on where an interrupt waits."""
+        """After HLT: go on where an interrupt waits, or a single step ends it."""
         self._counts["halt"] += 1
+        if self._cpu.state.rflags & Rflags.tf.mask:
+            return self._trap(Dr6.bs.mask)
         return None if self.wakeful else exits.Halt()
 
     def _take_event(self) -> bool:
@@ -246,7 +248,7 @@ class Execution:
     def _trap(self, conditions: int) -> exits.Exit | None:
         """A debug exception after an instruction."""
         dr = self._cpu.events.dr
-        dr[6] = dr[6] & ~_CONDITIONS | conditions
+        dr[6] = dr[6] & ~_BREAKPOINTS | conditions  # what else is set stays
         self._delivery.deliver(Event(Vector.DB, Source.EXCEPTION, trap=True))
         return None
 
@@ -315,6 +317,7 @@ class Execution:
             if self._nmi.blocked:
                 self._nmi.blocked = False
                 self._words.nmi = self._nmi.pending
+            keep_bases(self._cpu, self._memory)
             return
         try:
             todo = self._privileged.instead(insn)
