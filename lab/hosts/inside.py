@@ -50,7 +50,7 @@ def main() -> None:
     sender = Sender(DebugPort().write)
     steps = [_step(step) for step in job["steps"]]
     code = _run(job["command"], job["user"], sender)
-    tools = {name: _tool(command) for name, command in job["tools"].items()}
+    tools = {name: _tool(command, job["user"]) for name, command in job["tools"].items()}
     log = subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace", check=False).stdout
     uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
     for path in sorted(Path(RESULTS).rglob("*")):
@@ -105,12 +105,12 @@ def _run(command: list[str], user: int, sender: Sender) -> int:
         return running.wait()
 
 
-def _tool(command: list[str]) -> dict[str, Any]:
-    """Run another tool to its end: exit code and everything it says."""
+def _tool(command: list[str], user: int) -> dict[str, Any]:
+    """Run another tool to its end, as the same user: exit code and everything it says."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TOOL_SECONDS,
-            check=False,
+            check=False, user=user, group=user, extra_groups=[],
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as err:
         return {"exit": None, "said": str(err)}

@@ -35,7 +35,8 @@ EMULATED = {                             # arch/x86/kvm/cpuid.c: what KVM adds t
     (0x1, 0):         Answer(0, 0, 1 << 31 | 1 << 27 | 1 << 24 | 1 << 21, 0),   # hypervisor, OSXSAVE, TSC deadline, x2APIC
     # TSC_ADJUST; UMIP, OSPKE, RDPID; IBRS, STIBP, ARCH_CAPABILITIES and SSBD, where AMD's processor has its own bits
     (0x7, 0):         Answer(0, 1 << 1, 1 << 2 | 1 << 4 | 1 << 22, 1 << 26 | 1 << 27 | 1 << 29 | 1 << 31),
-    (0x8000_0008, 0): Answer(0, 1 << 12 | 1 << 14 | 1 << 15 | 1 << 24, 0, 0),   # and the reverse: IBPB, IBRS, STIBP, SSBD
+    # And the reverse: IBPB, IBRS, STIBP, SSBD; VIRT_SSBD, where the kernel can switch SSBD by LS_CFG alone.
+    (0x8000_0008, 0): Answer(0, 1 << 12 | 1 << 14 | 1 << 15 | 1 << 24 | 1 << 25, 0, 0),
 }
 # fmt: on
 HLT = b"\xf4"
