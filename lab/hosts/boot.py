@@ -26,7 +26,7 @@ COMMANDS = {Emulator.QEMU: qemu.command, Emulator.BOCHS: bochs.command}
 CONSOLE, ERRORS = "console.log", "emulator.log"
 NICE = 5  # an emulator keeps a processor busy for a minute; others may have something urgent to do
 POLL = 0.5  # seconds
-SILENCE = 90.0  # seconds without a frame, on a busy machine
+SILENCE = 300.0  # seconds without a frame, on a busy machine
 ATTEMPTS = 3
 
 

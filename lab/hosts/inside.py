@@ -50,7 +50,10 @@ def main() -> None:
     sender = Sender(DebugPort().write)
     steps = [_step(step) for step in job["steps"]]
     code = _run(job["command"], job["user"], sender)
-    tools = {name: _tool(command, job["user"]) for name, command in job["tools"].items()}
+    tools = {}
+    for name, command in job["tools"].items():
+        sender.send(Kind.ALIVE)
+        tools[name] = _tool(command, job["user"])
     log = subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace", check=False).stdout
     uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
     for path in sorted(Path(RESULTS).rglob("*")):

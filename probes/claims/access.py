@@ -6,6 +6,7 @@ from virtproof.probes.claims.claim import NOT_APPLICABLE, VMX_VENDORS, YES, Inqu
 from virtproof.results import Layer
 
 KVM_API_VERSION = 12
+KVM_AMD_NEEDS_NX = (5, 14)  # arch/x86/kvm/svm/svm.c, svm_hardware_setup()
 FLAG_NUMBERS = {"vmx": str(4 * 32 + 5), "svm": str(6 * 32 + 2)}  # word and bit in Linux's cpufeatures.h
 BLACKLISTS = ("module_blacklist", "modprobe.blacklist")  # the kernel's own, and that of kmod
 
@@ -50,6 +51,9 @@ def _not_loaded(inquiry: Inquiry, module: str) -> Step:
             return Step(Layer.NO, "kernel-module-blacklisted", {"module": module, "detail": rule})
     if word := cleared(inquiry, {"kvm_intel": "vmx", "kvm_amd": "svm"}[module]):
         return Step(Layer.NO, "kernel-command-line", {"what": "the processor's virtualization", "detail": word})
+    if module == "kvm_amd" and inquiry.answers.no("cpu.nx") and inquiry.kernel_at_least(*KVM_AMD_NEEDS_NX):
+        inquiry.look("cpu.nx")
+        return Step(Layer.NO, "not-in-silicon", {"what": "NX (no-execute pages), without which kvm_amd does not start"})
     if inquiry.yes(f"{module}.log_refused"):
         return _refused(inquiry, module)
     return Step(Layer.NO, "kernel-module-missing", {"module": module})

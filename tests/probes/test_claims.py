@@ -143,6 +143,17 @@ def test_a_module_that_is_not_loaded(intel, hosts):
     assert "kvm_intel" in found["vmx"].remedy_text
 
 
+def test_kvm_amd_does_not_load_without_nx(amd, hosts):
+    amd.leaves = hosts.with_bit(amd.leaves, 0x8000_0001, 3, 20, False)
+    amd.kvm = hosts.missing_device()
+    off(amd, "kvm_amd")
+    found = claimed(amd.collect())
+    assert found["svm"].cause == found["kvm"].cause == "not-in-silicon"
+    assert "NX" in found["svm"].remedy_text
+    (amd.root / "proc/sys/kernel/osrelease").write_text("5.10.0-1-amd64\n")
+    assert claimed(amd.collect())["svm"].cause == "kernel-module-missing"
+
+
 def test_a_module_that_is_built_in_and_refused_to_start(amd, hosts):
     amd.kvm = hosts.missing_device()
     (amd.root / "dev/kvm").unlink()
