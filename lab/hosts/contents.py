@@ -24,6 +24,8 @@ _TOOL_PROGRAMS = (
     ("cpu-checker", "usr/sbin/kvm-ok"),
     ("msr-tools", "usr/sbin/rdmsr"),
     ("libvirt-clients", "usr/bin/virt-host-validate"),
+    ("grep", "bin/grep"),  # busybox's takes svm_lock for the word svm, which kvm-ok looks for
+    ("grep", "bin/egrep"),
 )
 
 
@@ -40,7 +42,7 @@ def initrds(kernel: Kernel, *, tools: bool) -> tuple[Path, ...]:
         _built("linux", (busybox, kernel.root.name), makers, lambda archive: _add_linux(archive, kernel)),
     ]
     if tools:
-        packages = [debian.unpacked(package).name for package, _ in _TOOL_PROGRAMS]
+        packages = sorted({debian.unpacked(package).name for package, _ in _TOOL_PROGRAMS})
         parts.append(_built("tools", packages, makers, _add_tools))
     return tuple(parts)
 
