@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 
 from virtproof.lab import cache
@@ -13,6 +14,8 @@ from virtproof.lab.hosts.bochs import BUILT
 from virtproof.spec.fault import Fault
 
 SOURCE = "bochs=3.0+dfsg-1"
+TARBALL = "bochs_3.0+dfsg.orig.tar.xz"
+SHA256 = "78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b"
 TOOLS = {"g++": "g++", "make": "make", "apt-get": "apt", "tar": "tar", "xz": "xz-utils"}  # program -> package
 
 _SUITE = """\
@@ -55,9 +58,14 @@ def _source(scratch: Path) -> Path:
         f"-oDir::Etc::sourceparts={scratch}/parts", f"-oAPT::Sandbox::User={_user()}",
     ]  # fmt: skip
     _run(["apt-get", "-q", *options, "update"], scratch)
-    _run(["apt-get", "-q", *options, "source", "--download-only", SOURCE], scratch)
-    (archive,) = scratch.glob("bochs_*.orig.tar.xz")
-    _run(["tar", "-xf", archive.name], scratch)
+    fetched = _finished(["apt-get", "-q", *options, "source", "--download-only", SOURCE], scratch)
+    # Only the tarball counts: mirrors have been seen to lack the description of the package beside it.
+    archive = scratch / TARBALL
+    if not archive.exists():
+        raise Fault(f"fetch the source of {SOURCE}", _end(fetched), "look at the network, then build again")
+    if (found := sha256(archive.read_bytes()).hexdigest()) != SHA256:
+        raise Fault(f"fetch the source of {SOURCE}", f"{TARBALL} has another hash: {found}", "do not use this mirror")
+    _run(["tar", "-xf", TARBALL], scratch)
     return next(path.parent for path in scratch.glob("*/configure"))
 
 
@@ -73,7 +81,14 @@ def _compiled(source: Path, workers: int) -> Path:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    done = _finished(command, folder)
     if done.returncode:
-        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
-        raise Fault(f"build Bochs: {' '.join(command[:2])}", last, "mend what it complains of, then build again")
+        raise Fault(f"build Bochs: {command[0]}", _end(done), "mend what it complains of, then build again")
+
+
+def _finished(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+
+
+def _end(done: subprocess.CompletedProcess[str]) -> str:
+    return "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
