@@ -24,7 +24,9 @@ _TOOL_PROGRAMS = (
     ("cpu-checker", "usr/sbin/kvm-ok"),
     ("msr-tools", "usr/sbin/rdmsr"),
     ("libvirt-clients", "usr/bin/virt-host-validate"),
-    ("grep", "bin/grep"),  # busybox's takes svm_lock for the word svm, which kvm-ok looks for
+    # kvm-ok is a shell script.  Busybox' grep takes svm_lock for the word svm, and its shell prefers that grep to any.
+    ("dash", "bin/dash"),
+    ("grep", "bin/grep"),
     ("grep", "bin/egrep"),
 )
 
@@ -81,7 +83,7 @@ def _add_tools(archive: Archive) -> None:
         program = debian.unpacked(package) / path
         archive.file(path, program.read_bytes(), 0o755)
         programs.append(program)
-    archive.link("usr/bin/rdmsr", "../sbin/rdmsr")
+    archive.link("bin/sh", "dash")
     roots = debian.unpacked_all(debian.with_dependencies("libvirt-clients"))
     folders = [root / place for root in roots for place in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")]
     initramfs_python.add_libraries(archive, programs, [folder for folder in folders if folder.is_dir()])
