@@ -136,6 +136,14 @@ def test_a_selector_that_cannot_be_read_faults(engine: SoftwareEngine) -> None:
         assert guest.vcpu.special_registers().cr2 == 0x400000
 
 
+@pytest.mark.parametrize("base", [0, 1 << 47])
+def test_a_table_lies_at_a_canonical_address(engine: SoftwareEngine, base: int) -> None:
+    code = bytes.fromhex("0f 01 14 25 00 50 00 00 f4")  # lgdt [5000h]; hlt, and there is no IDT
+    with machine(engine, long64, code) as guest:
+        guest.memory.load(0x5000, (0xFFFF).to_bytes(2, "little") + base.to_bytes(8, "little"))
+        assert guest.run(SECONDS) == (exits.Shutdown() if base else exits.Halt())
+
+
 def test_an_interrupt_waits_for_the_instruction_after_sti(engine: SoftwareEngine) -> None:
     code = bytes.fromhex("fb 40 40 f4")  # sti; inc ax; inc ax; hlt
     with machine(engine, modes.real16, code, irqchip="injected") as guest:

@@ -60,7 +60,7 @@ def supported() -> tuple[CpuidEntry, ...]:
         Leaf1Ecx,
         "sse3 pclmulqdq ssse3 cmpxchg16b sse4_1 sse4_2 x2apic movbe popcnt tsc_deadline aesni xsave rdrand hypervisor",
     )
-    structured = _set(Leaf7Ebx, "fsgsbase tsc_adjust bmi1 smep bmi2 erms smap adx clflushopt")
+    structured = _set(Leaf7Ebx, "fsgsbase tsc_adjust bmi1 smep bmi2 erms smap adx")
     extended = _set(Leaf80000001Edx, "syscall nx page1gb rdtscp lm")
     extended_more = _set(Leaf80000001Ecx, "lahf_lm lzcnt")
     brand = BRAND.ljust(48, b"\0")

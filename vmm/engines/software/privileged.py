@@ -15,7 +15,7 @@ from virtproof.spec.x86.control import Cr0, Cr4, Efer, Xcr0
 from virtproof.spec.x86.debug import DR6_RESET, DR7_RESET, Dr6, Dr7
 from virtproof.spec.x86.descriptor import Tss32
 from virtproof.spec.x86.exception import Vector
-from virtproof.spec.x86.paging import PaePdpte
+from virtproof.spec.x86.paging import PaePdpte, is_canonical
 from virtproof.vmm.engine import HasTaskPriority
 from virtproof.vmm.engines.software import aligned
 from virtproof.vmm.engines.software.cpu import CS, CS32, RAX, RCX, RDX, Cpu
@@ -25,9 +25,12 @@ from virtproof.vmm.engines.software.linear import PHYSICAL_BITS, LinearMemory, P
 from virtproof.vmm.engines.software.msrs import Msrs
 
 MOV_FROM_DR, MOV_TO_CR = 0x0F21, 0x0F22
+LOAD_TABLE = (2, 3)  # ModRM.reg of LGDT and LIDT, after 0F 01
 IRET, INS, XSETBV = 0xCF, (0x6C, 0x6D), 0xD1  # XSETBV: the ModRM byte after 0F 01
 
-_SITES = rb"\x0f[\x00\x20-\x23\x30\x32\x33]|\x0f\x01\xd1|\xcf|\xf0|[\x6c\x6d]|" + aligned.SITES
+_SITES = (
+    rb"\x0f[\x00\x20-\x23\x30\x32\x33]|\x0f\x01[\x10-\x1f\x50-\x5f\x90-\x9f\xd1]|\xcf|\xf0|[\x6c\x6d]|" + aligned.SITES
+)
 SITES = re.compile(_SITES)
 SITES_OUTER = re.compile(_SITES + rb"|[\x6c-\x6f\xe4-\xe7\xec-\xef]")  # above ring 0: port I/O
 
@@ -74,6 +77,8 @@ class Privileged:
                 return partial(_refuse, Vector.GP)
             case 0x0F00 if number == 3 and cpu.protected and cpu.cpl == 0 and self._selector(insn) & ~3 == 0:
                 return partial(_refuse, Vector.GP)  # LTR
+            case 0x0F01 if number in LOAD_TABLE and cpu.code64 and cpu.cpl == 0 and self._table_refused(insn):
+                return partial(_refuse, Vector.GP)
             case 0x0F01 if insn.modrm == XSETBV and cpu.cpl == 0 and self._xcr0_refused():
                 return partial(_refuse, Vector.GP)
             case _ if aligned.misaligned(cpu, insn):
@@ -119,6 +124,11 @@ class Privileged:
     def _selector(self, insn: Instruction) -> int:
         found = operand(self._cpu, insn)
         return self._memory.read(found.address, 2) if found is not None else self._register(insn) & 0xFFFF
+
+    def _table_refused(self, insn: Instruction) -> bool:
+        """Is the base that LGDT or LIDT would load not canonical?"""
+        found = operand(self._cpu, insn)
+        return found is not None and not is_canonical(self._memory.read(found.address + 2, 8))
 
     def _xcr0_refused(self) -> bool:
         """Does XSETBV raise #GP?  Without OSXSAVE it raises #UD."""
