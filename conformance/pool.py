@@ -35,13 +35,13 @@ def run_cases(cases: Iterable[Case], *, engine: Engine, workers: int) -> Generat
             sent = (tuple(number[case.id] for case in batch) for batch in batches)
             for numbers, answer in pool.map(sent, limit):
                 batch = tuple(todo[n] for n in numbers)
-                results = _results(batch, answer)
+                results = _results(batch, answer, engine)
                 yield from results
                 settled = {result.id for result in results}
                 unsettled += ((case,) for case in batch if case.id not in settled)
 
 
-def _results(batch: Batch, answer: Answered) -> tuple[CaseResult, ...]:
+def _results(batch: Batch, answer: Answered, engine: Engine) -> tuple[CaseResult, ...]:
     """What is settled; of a batch whose worker gave no answer nothing is, of a case alone that is the answer."""
     match answer:
         case tuple():
@@ -50,5 +50,7 @@ def _results(batch: Batch, answer: Answered) -> tuple[CaseResult, ...]:
             return ()
         case WorkerTimedOut():
             return (result_of(batch[0], Verdict.CRASH, f"stuck in the kernel: {answer}", seconds=answer.seconds),)
+        case WorkerDied(crashed=True) if engine.name == "software":  # its translator aborts on some code
+            return (result_of(batch[0], Verdict.CRASH, f"the software engine did not survive the guest: {answer}"),)
         case _:  # an exception in the target is one of these too
             return (result_of(batch[0], Verdict.ERROR, str(answer)),)

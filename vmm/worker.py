@@ -23,7 +23,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
@@ -40,11 +40,20 @@ _LENGTH = struct.Struct("<I")
 _PR_SET_PDEATHSIG = 1
 
 
+_OWN_FAULTS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The worker ended without an answer."""
+    """The worker ended without an answer; ``signal`` is what killed it, where it was one."""
 
     how: str
+    signal: int = field(default=0, kw_only=True, compare=False)
+
+    @property
+    def crashed(self) -> bool:
+        """Did code in the process go wrong, rather than somebody kill it?"""
+        return self.signal in _OWN_FAULTS
 
     def __str__(self) -> str:
         return f"the worker process {self.how}"
@@ -195,7 +204,8 @@ class _Worker:
         except ConnectionResetError:
             chunk = b""
         if not chunk:
-            return WorkerDied(self._how_it_died())
+            how = self._how_it_died()
+            return WorkerDied(how, signal=max(0, -os.waitstatus_to_exitcode(self._status)) if self.dead else 0)
         self._received += chunk
         if len(self._received) < _LENGTH.size:
             return None

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import pytest
 
@@ -147,3 +148,17 @@ def test_a_killed_or_stuck_worker_costs_one_case(engine: KvmEngine, monkeypatch:
     }
     assert "SIGKILL" in results["dies"].reason
     assert "stuck in the kernel" in results["hangs"].reason
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("software", Verdict.CRASH), ("kvm", Verdict.ERROR)])
+def test_a_translator_that_aborts_is_the_guests_crash(
+    monkeypatch: pytest.MonkeyPatch, name: str, verdict: Verdict
+) -> None:
+    def play(batch: Batch, engine: Engine) -> tuple[CaseResult, ...]:
+        os.kill(os.getpid(), signal.SIGABRT)
+        return ()
+
+    monkeypatch.setattr(pool, "execute_batch", play)
+    cases = [Row(id="a", title="a", area="traps", mode=Mode.LONG64, cite=CITE, code=(NOP,), expect=completes())]
+    (result,) = pool.run_cases(cases, engine=SimpleNamespace(name=name), workers=1)  # type: ignore[arg-type]
+    assert (result.verdict, "SIGABRT" in result.reason) == (verdict, True)

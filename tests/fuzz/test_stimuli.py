@@ -1,4 +1,7 @@
-"""Random stimuli on the software engine: each ends in an observation, with the guest's end, or with its time."""
+"""Random stimuli on the software engine: each ends in an observation, with the guest's end, or with its time.
+
+Unicorn aborts on a few, LOCK BTS of a register among them: that costs a worker process, and is the guest's crash.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from virtproof.guest_payloads.trampoline import Mode
 from virtproof.lab.references.stimuli import random_row
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
-from virtproof.vmm.worker import WorkerPool
+from virtproof.vmm.worker import WorkerDied, WorkerPool
 
 STIMULI = int(os.environ.get("VIRTPROOF_FUZZ", "300"))
 SEED = int(os.environ.get("VIRTPROOF_FUZZ_SEED", "1"))
@@ -90,6 +93,8 @@ def survived(rows: Sequence[Row], engine: Engine, hangs: float = HANGS) -> tuple
                     ends.update(answer)
                 elif len(batch) > 1:  # which of them was it?
                     unsettled += ((number,) for number in batch)
+                elif isinstance(answer, WorkerDied) and answer.crashed:
+                    ends["crash"] += 1
                 else:
                     row = rows[batch[0]]
                     code = ", ".join(insn.hex for insn in row.code)
