@@ -154,6 +154,16 @@ def test_an_interrupt_waits_for_the_instruction_after_sti(engine: SoftwareEngine
         assert guest.vcpu.registers().rbx == 1
 
 
+def test_an_interrupt_waits_for_it_also_when_the_guest_is_stopped_there(engine: SoftwareEngine) -> None:
+    with machine(engine, modes.real16, bytes.fromhex("fb 40 40 f4"), irqchip="injected") as guest:
+        guest.memory.load(4 * 0x25, (0x1100).to_bytes(4, "little"))
+        guest.memory.load(0x1100, bytes.fromhex("90 f4"))
+        guest.interrupts.set_line(5, True)
+        guest.vcpu.debug(single_step=True)
+        pcs = [stop.pc for stop in (guest.run(SECONDS) for _ in range(3)) if isinstance(stop, exits.Debug)]
+        assert pcs == [CODE + 1, CODE + 2, 0x1101]
+
+
 # ---- debugging
 
 
@@ -197,6 +207,15 @@ def test_breakpoints_of_the_monitor(engine: SoftwareEngine) -> None:
         stopped = guest.run(SECONDS)
         assert isinstance(stopped, exits.Debug)
         assert (stopped.exception, stopped.pc) == (3, CODE + 7)
+
+
+def test_a_load_does_not_hit_a_breakpoint_on_writes(engine: SoftwareEngine) -> None:
+    with machine(engine, modes.prot32, bytes.fromhex("a000500000 f4")) as guest:  # mov al, [5000h]; hlt
+        guest.vcpu.debug(hardware=[HardwareBreakpoint(0x5000, BreakOn.WRITE)])
+        assert guest.run(SECONDS) == exits.Halt()
+        guest.vcpu.set_registers(Registers(rip=CODE))
+        guest.vcpu.debug(hardware=[HardwareBreakpoint(0x5000, BreakOn.ACCESS)])
+        assert isinstance(guest.run(SECONDS), exits.Debug)
 
 
 def test_a_single_step_of_the_guest_ends_a_halt(engine: SoftwareEngine) -> None:
