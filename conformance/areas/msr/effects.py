@@ -57,6 +57,6 @@ CASES: tuple[Case, ...] = (
     of("msr.eff.apicbase_bsp",       "APIC_BASE names one bootstrap processor of four",       "bootstrap", (1, 0, 0, 0), 4, vcpus=4),
     of("msr.eff.kgs_exits",          "KERNEL_GS_BASE survives a port access and a halt",      "kernel_gs_base", (0x1234_5678_9ABC, 0x1234_5678_9ABC), 0x1234_5678_9ABC),
     row("msr.eff.spec_ctrl_exits",   "SPEC_CTRL survives a port access",                      LONG64, (Insn("e6 80", "out 0x80, al"), RDMSR), completes(regs={"rax": 1, "rdx": 0}), regs={"rcx": Msr.IA32_SPEC_CTRL}, sets=(msr(Msr.IA32_SPEC_CTRL, 1),), requires=("spec_ctrl",), priority=2),
-    of("msr.gen.no_leak",            "No register that a guest can read holds an address of a kernel", "scan", (1, 0), seconds=20.0),
+    of("msr.gen.no_leak",            "No register that a guest can read holds an address of a kernel", "scan", (1, 0), seconds=60.0),
 )
 # fmt: on

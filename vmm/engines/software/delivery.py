@@ -257,10 +257,13 @@ class Delivery:
             frame.append(event.error_code)
         if stack.mask != FULL:
             self._check_room(stack, width * len(frame), 0 if event.source is Source.SOFTWARE else _EXT)
-        pointer = stack.pointer & stack.mask
-        for value in frame:
-            pointer = (pointer - width) & stack.mask
-            self._memory.write(stack.base + pointer, width, value)
+        top = stack.pointer & stack.mask
+        pointer = (top - width * len(frame)) & stack.mask
+        if pointer < top:
+            self._memory.push(stack.base + top, frame, width)
+        else:  # it wraps at the end of the segment
+            for n, value in enumerate(frame, 1):
+                self._memory.write(stack.base + (top - n * width & stack.mask), width, value)
         if vm86:
             for number in (ES, DS, FS, GS):
                 cpu.load(number, 0, 0, 0, 0)

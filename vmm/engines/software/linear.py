@@ -6,6 +6,7 @@ bytes of instructions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from virtproof.spec.x86.control import Cr0, Cr4, Efer
@@ -18,6 +19,8 @@ PHYSICAL_BITS = 40  # that the translator has
 
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 _P, _RW, _US, _A, _D, _PS = 1, 2, 4, 0x20, 0x40, 0x80
+_PG, _WP, _PSE, _PAE, _SMAP = Cr0.pg.mask, Cr0.wp.mask, Cr4.pse.mask, Cr4.pae.mask, Cr4.smap.mask
+_NXE, _AC = Efer.nxe.mask, Rflags.ac.mask
 _CODE_P, _CODE_W, _CODE_U, _CODE_RSVD = (
     field.mask for field in (PageFaultErrorCode.p, PageFaultErrorCode.w, PageFaultErrorCode.u, PageFaultErrorCode.rsvd)
 )
@@ -75,6 +78,21 @@ class LinearMemory:
         for n, place in enumerate(places):
             self._physical.write(place, 1, value >> 8 * n & 0xFF)
 
+    def push(self, end: int, words: Sequence[int], width: int) -> None:
+        """Write words of ``width`` bytes below the address ``end``, the first one highest.
+
+        Raises Raised at the first that cannot be written; those before it are.
+        """
+        size = width * len(words)
+        first = self._wrap(end - width)
+        if words and first & 0xFFF >= size - width and first & 0xFFF <= 0x1000 - width:  # one page, one walk
+            place = self._allowed(first, write=True, user=False)
+            for n, word in enumerate(words):
+                self._physical.write(place - n * width, width, word & (1 << 8 * width) - 1)
+            return
+        for n, word in enumerate(words):
+            self.write(first - n * width, width, word)
+
     def peek(self, address: int, size: int) -> bytes:
         """The bytes at a linear address up to the first page that is not there; nothing is changed or asked."""
         found = b""
@@ -93,10 +111,10 @@ class LinearMemory:
     def find(self, address: int) -> Found:
         """Walk the tables.  Raises Raised: #PF for what no access may reach, #GP for what is not canonical."""
         state = self._cpu.state
-        if not state.cr[0] & Cr0.pg.mask:
+        if not state.cr[0] & _PG:
             return Found(address & 0xFFFF_FFFF, True, True, (), 0)
-        if not state.cr[4] & Cr4.pae.mask:
-            return self._two_level(address & 0xFFFF_FFFF, state.cr[3], bool(state.cr[4] & Cr4.pse.mask))
+        if not state.cr[4] & _PAE:
+            return self._two_level(address & 0xFFFF_FFFF, state.cr[3], bool(state.cr[4] & _PSE))
         if self._cpu.long_mode:
             if not is_canonical(address):
                 raise Raised(Vector.GP)
@@ -126,7 +144,7 @@ class LinearMemory:
 
     def _tables(self, address: int, table: int, shifts: tuple[int, ...]) -> Found:
         reserved = _ADDRESS & ~((1 << PHYSICAL_BITS) - 1)
-        if not self._cpu.state.efer & Efer.nxe.mask:
+        if not self._cpu.state.efer & _NXE:
             reserved |= 1 << 63
         entries: list[tuple[int, int]] = []
         both = _RW | _US
@@ -157,10 +175,10 @@ class LinearMemory:
         if not found.entries:
             return found.physical
         state = self._cpu.state
-        smap = found.user and state.cr[4] & Cr4.smap.mask and not (state.rflags & Rflags.ac.mask and not user)
+        smap = found.user and state.cr[4] & _SMAP and not (state.rflags & _AC and not user)
         if (
             (user and not found.user)
-            or (write and not found.writeable and (user or state.cr[0] & Cr0.wp.mask))
+            or (write and not found.writeable and (user or state.cr[0] & _WP))
             or (not user and smap)
         ):
             raise Raised(Vector.PF, code | _CODE_P, address)
