@@ -52,6 +52,7 @@ bundle: $(venv)/installed-dev
 bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/run.py
 	$(bin)/python benchmarks/snapshots.py
+	$(bin)/python benchmarks/software.py
 
 clean:
 	rm -rf $(venv) build dist
