@@ -33,6 +33,7 @@ class Feature:
 # fmt: off
 FEATURES = {f.name: f for f in (
     Feature("Intel vendor", 0x0,       0, "ebx", lambda v: v == 0x756E_6547),
+    Feature("AMD vendor", 0x0,       0, "ebx", lambda v: v == 0x6874_7541),
     Feature("vme",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).vme),
     Feature("pse",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pse),
     Feature("pae",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pae),

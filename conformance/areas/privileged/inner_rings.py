@@ -39,9 +39,9 @@ stack = family(
 
 LONG64, PROT32 = Mode.LONG64, Mode.PROT32
 
-LGDT, LGDT32 = Insn("0f 01 13", "lgdt [rbx]"), Insn("0f 01 13", "lgdt [ebx]")
+LGDT, INVLPG = Insn("0f 01 13", "lgdt [rbx]"), Insn("0f 01 3b", "invlpg byte ptr [rbx]")
 CLTS, HLT, CLI, RDMSR = Insn("0f 06", "clts"), Insn("f4", "hlt"), Insn("fa", "cli"), Insn("0f 32", "rdmsr")
-MOV_CR0 = Insn("0f 20 c0", "mov eax, cr0")
+MOV_CR3, WRMSR, SWAPGS = Insn("0f 22 d8", "mov cr3, rax"), Insn("0f 30", "wrmsr"), Insn("0f 01 f8", "swapgs")
 IN = Insn("e4 80", "in al, 0x80")
 INT_80 = Insn("cd 80", "int 0x80")
 UD2, NOP = Insn("0f 0b", "ud2"), Insn("90", "nop")
@@ -75,25 +75,16 @@ AT_RING1_64 = completes(
 
 # fmt: off
 CASES = (
-    row("priv.lgdt.cpl1.prot32",   "LGDT at CPL 1",               PROT32, LGDT32,  regs=DATA, ring=1),
-    row("priv.lgdt.cpl2.prot32",   "LGDT at CPL 2",               PROT32, LGDT32,  regs=DATA, ring=2),
     row("priv.lgdt.cpl1.long64",   "LGDT at CPL 1",               LONG64, LGDT,    regs=DATA, ring=1),
-    row("priv.clts.cpl1.prot32",   "CLTS at CPL 1",               PROT32, CLTS,    ring=1, sets=TS),
-    row("priv.clts.cpl2.prot32",   "CLTS at CPL 2",               PROT32, CLTS,    ring=2, sets=TS),
     row("priv.clts.cpl1.long64",   "CLTS at CPL 1",               LONG64, CLTS,    ring=1, sets=TS),
-    row("priv.mov_from_cr0.cpl1.prot32", "MOV from CR0 at CPL 1", PROT32, MOV_CR0, ring=1),
-    row("priv.mov_from_cr0.cpl2.prot32", "MOV from CR0 at CPL 2", PROT32, MOV_CR0, ring=2),
-    row("priv.hlt.cpl1.prot32",    "HLT at CPL 1",                PROT32, HLT,     ring=1),
-    row("priv.hlt.cpl2.prot32",    "HLT at CPL 2",                PROT32, HLT,     ring=2),
     row("priv.hlt.cpl1.long64",    "HLT at CPL 1",                LONG64, HLT,     ring=1),
-    row("priv.rdmsr.cpl1.prot32",  "RDMSR at CPL 1",              PROT32, RDMSR,   regs=EFER, ring=1),
-    row("priv.rdmsr.cpl2.prot32",  "RDMSR at CPL 2",              PROT32, RDMSR,   regs=EFER, ring=2),
     row("priv.rdmsr.cpl1.long64",  "RDMSR at CPL 1",              LONG64, RDMSR,   regs=EFER, ring=1),
-    row("priv.cli.cpl1.prot32",    "CLI at CPL 1 with IOPL 0",    PROT32, CLI,     ring=1),
-    row("priv.cli.cpl2.prot32",    "CLI at CPL 2 with IOPL 1",    PROT32, CLI,     ring=2, flags=2 | IOPL1),
+    row("priv.mov_to_cr3.cpl1.long64", "MOV to CR3 at CPL 1",     LONG64, MOV_CR3, regs={"rax": At("pml4")}, ring=1),
+    row("priv.invlpg.cpl1.long64", "INVLPG at CPL 1",             LONG64, INVLPG,  regs=DATA, ring=1),
+    row("priv.wrmsr.cpl1.long64",  "WRMSR at CPL 1",              LONG64, WRMSR,   regs={"rcx": Msr.IA32_SYSENTER_CS, "rax": 0, "rdx": 0}, ring=1),
+    row("priv.swapgs.cpl1.long64", "SWAPGS at CPL 1",             LONG64, SWAPGS,  ring=1),
     row("priv.cli.cpl1.long64",    "CLI at CPL 1 with IOPL 0",    LONG64, CLI,     ring=1),
     row("priv.cli.iopl2.cpl2.long64", "CLI at CPL 2 with IOPL 2 clears IF", LONG64, CLI, completes(flags_set=IOPL2, flags_clear=IF), ring=2, flags=2 | IF | IOPL2),
-    row("priv.in_al.cpl1.prot32",  "IN at CPL 1 with IOPL 0",     PROT32, IN,      ring=1),
     row("priv.io.iopl1_cpl1.long64", "IN at CPL 1 with IOPL 1",   LONG64, IN,      completes(regs={"rax": 0x0101_0101_0101_01FF}, accesses=(pio_in(0x80, 1, 0xFF),)), ring=1, flags=2 | IOPL1),
 
     access("pg.acc.ring1_supervisor.long64", "CPL 1 may read a page of the supervisor", LONG64, LOAD,  completes(regs={"rax": 9}), ring=1, regs={"rbx": WINDOW}, sets=(maps(page()),), fill={FRAME: 9}),

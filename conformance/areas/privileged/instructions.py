@@ -1,4 +1,4 @@
-"""Privileged instructions at CPL 3 raise #GP(0), and change nothing.
+"""Privileged instructions of 64-bit code at CPL 3 raise #GP(0), and change nothing.
 
 At CPL 0 each of the stimuli here would succeed: operands are valid and features enabled, so that the privilege level is
 all that can be wrong.  Nothing may reach the monitor.  CLI, STI, IN and OUT are allowed where CPL <= IOPL, RDTSC while
@@ -39,8 +39,11 @@ TSC_DENIED = cr4(on=Cr4.tsd.mask)
 LDT_NULL, TSS = {"rax": 0}, {"rax": 0x38}
 TSS_AVAILABLE = (mem8(At("gdt", 0x38 + 5), 0x89),)
 SCE = (msr(Msr.IA32_EFER, EFER | Efer.sce.mask),)
+ENTERED = (msr(Msr.IA32_SYSENTER_CS, 0x08),)  # what SYSEXIT needs
+RETURN = {"rcx": At("user_code"), "rdx": At("user_code")}
+SYSEXIT, NOP = Insn("0f 35", "sysexit"), Insn("90", "nop")
 
-LONG64, PROT32 = Mode.LONG64, Mode.PROT32
+LONG64 = Mode.LONG64
 
 # fmt: off
 CASES = (
@@ -76,11 +79,21 @@ CASES = (
     row("priv.rdtsc_tsd0.cpl3.long64",   "RDTSC runs at CPL 3 with TSD = 0",               LONG64, TSC_RUNS, RUNNING, priority=2),
     row("priv.rdtsc_tsd0.again.cpl3.long64","RDTSC runs at CPL 3 after TSD was cleared",   LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED, cr4())),
     row("priv.rdtsc_tsd.cpl0.long64",    "RDTSC runs at CPL 0 with TSD = 1",               LONG64, TSC_RUNS, RUNNING,     sets=(TSC_DENIED,), ring=0, priority=2),
+    row("priv.mov_from_cr2.cpl3.long64", "MOV from CR2 at CPL 3",  LONG64, Insn("0f 20 d0", "mov rax, cr2"), priority=2),
+    row("priv.mov_to_cr2.cpl3.long64",   "MOV to CR2 at CPL 3",    LONG64, Insn("0f 22 d0", "mov cr2, rax"), priority=2),
+    row("priv.mov_from_cr4.cpl3.long64", "MOV from CR4 at CPL 3",  LONG64, Insn("0f 20 e0", "mov rax, cr4"), priority=2),
+    row("priv.mov_from_cr8.cpl3.long64", "MOV from CR8 at CPL 3",  LONG64, Insn("44 0f 20 c0", "mov rax, cr8"), priority=2),
+    row("priv.mov_to_dr0.cpl3.long64",   "MOV to DR0 at CPL 3",    LONG64, Insn("0f 23 c0", "mov dr0, rax"),           regs={"rax": 0}, priority=2),
+    row("priv.wbnoinvd.cpl3.long64",     "WBNOINVD at CPL 3",      LONG64, Insn("f3 0f 09", "wbnoinvd"), priority=2),
+    row("priv.invpcid.cpl3.long64",      "INVPCID at CPL 3",       LONG64, Insn("66 0f 38 82 03", "invpcid rax, xmmword ptr [rbx]"), regs=USER | {"rax": 2}, requires=("invpcid",), priority=2),
+    row("priv.sysexit.cpl3.long64",      "SYSEXIT at CPL 3, Intel's processors", LONG64, SYSEXIT,                      regs=RETURN, sets=ENTERED, requires=("Intel vendor",), priority=2),
+    row("priv.outsb.cpl3.long64",        "OUTS at CPL 3, IOPL 0",  LONG64, Insn("6e", "outsb dx, byte ptr [rsi]"),     regs={"rdx": 0x80, "rsi": At("user_data")}, priority=2),
+    row("priv.rdpmc_pce0.cpl3.long64",   "RDPMC at CPL 3, PCE = 0", LONG64, Insn("0f 33", "rdpmc"),                    regs={"rcx": 0}, priority=2),
+    row("priv.rdtscp_tsd.cpl3.long64",   "RDTSCP at CPL 3, TSD = 1", LONG64, Insn("0f 01 f9", "rdtscp"),               sets=(TSC_DENIED,), requires=("rdtscp",), priority=2),
+    # These two look at the level first: outside CPL 0 they do not exist.
+    row("priv.mwait.cpl3.long64",        "MONITOR at CPL 3: #UD",  LONG64, (Insn("0f 01 c8", "monitor"), NOP), faults(Vector.UD, at=0), regs={"rax": At("user_data"), "rcx": 0, "rdx": 0}, priority=2),
+    row("priv.mwait.cpl3.long64.mwait",  "MWAIT at CPL 3: #UD",    LONG64, (Insn("0f 01 c9", "mwait"), NOP),   faults(Vector.UD, at=0), regs={"rax": 0, "rcx": 0}, priority=2, refs=("priv.mwait.cpl3.long64",)),
 
-    row("priv.lgdt.cpl3.prot32",         "LGDT at CPL 3",          PROT32, Insn("0f 01 13", "lgdt [ebx]"),             regs=USER, priority=2),
-    row("priv.mov_to_cr0.cpl3.prot32",   "MOV to CR0 at CPL 3",    PROT32, Insn("0f 22 c0", "mov cr0, eax"),           regs={"rax": 0x10031}, priority=2),
-    row("priv.hlt.cpl3.prot32",          "HLT at CPL 3",           PROT32, Insn("f4", "hlt"), priority=2),
-    row("priv.cli.cpl3.prot32",          "CLI at CPL 3, IOPL 0",   PROT32, Insn("fa", "cli"), priority=2),
     row("priv.hlt.cpl3.pae32",           "HLT at CPL 3",       Mode.PAE32, Insn("f4", "hlt")),
 )
 # fmt: on

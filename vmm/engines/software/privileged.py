@@ -29,7 +29,7 @@ LOAD_TABLE = (2, 3)  # ModRM.reg of LGDT and LIDT, after 0F 01
 IRET, INS, XSETBV = 0xCF, (0x6C, 0x6D), 0xD1  # XSETBV: the ModRM byte after 0F 01
 
 _SITES = (
-    rb"\x0f[\x00\x20-\x23\x30\x32\x33]|\x0f\x01[\x10-\x1f\x50-\x5f\x90-\x9f\xd1]|\xcf|\xf0|[\x6c\x6d]|" + aligned.SITES
+    rb"\x0f[\x00\x07\x20-\x23\x30\x32\x33]|\x0f\x01[\x10-\x1f\x50-\x5f\x90-\x9f\xd1]|\xcf|\xf0|[\x6c\x6d]|" + aligned.SITES
 )
 SITES = re.compile(_SITES)
 SITES_OUTER = re.compile(_SITES + rb"|[\x6c-\x6f\xe4-\xe7\xec-\xef]")  # above ring 0: port I/O
@@ -65,8 +65,10 @@ class Privileged:
                 return partial(self._rdmsr, insn)
             case 0x0F30 if cpu.cpl == 0:
                 return partial(self._wrmsr, insn)
-            case 0x0F33 if cpu.cpl == 0 or cpu.state.cr[4] & Cr4.pce.mask:
+            case 0x0F33:
                 return partial(_refuse, Vector.GP)  # no counter is there
+            case 0x0F07 if not self._cpuid.amd and not cpu.code64:
+                return partial(_refuse, Vector.UD)  # SYSRET
             case 0x0F20 | 0x0F22 if cpu.cpl == 0 and number == 8:
                 return partial(self._cr8, insn)
             case 0x0F22 if cpu.cpl == 0 and self._control_refused(number, self._register(insn)):
