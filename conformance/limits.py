@@ -27,6 +27,8 @@ SOFTWARE = (
           ("trap.ac.dword.ring3", "trap.ac.store.ring3")),
     Limit("SIMD exceptions", "its translator raises no SSE floating-point exceptions",
           ("trap.xm.dze.long64", "trap.xm.osxmmexcpt0.long64")),
+    Limit("flags", "its translator shows RF in PUSHF, and goes over to virtual-8086 mode from long mode",
+          ("priv.flags.pushf_vm_rf", "priv.vm86.long_absent")),
     Limit("one processor", "it has one processor",
           ("pio.x.smp", "mmio.x.smp", "slat.smp_delete", "smp.mp_set")),
     Limit("slots without memory", "the translator would crash with its host process",

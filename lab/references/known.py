@@ -8,8 +8,8 @@ KNOWN: tuple[Known, ...] = (
     # Bochs.  Sources are files of Bochs 3.0.
     Known(
         id="bochs-no-msr", on="bochs *", kind=Kind.LIMIT,
-        cases=("msr.rw.misc_enable", "msr.rw.debugctl", "msr.rw.mc0_*"), fields=("exception", ANSWER, "rax", "rdi"),
-        reason="IA32_MISC_ENABLE cannot be written; there is no IA32_DEBUGCTL and no bank of machine-check registers",
+        cases=("msr.rw.misc_enable", "msr.rw.debugctl", "msr.rw.mc0_*", "priv.rdpmc_pce0.cpl0.*"), fields=("exception", ANSWER, "rax", "rdi"),
+        reason="IA32_MISC_ENABLE cannot be written; there is no IA32_DEBUGCTL, no performance counter and no bank of machine-check registers",
         source="cpu/msr.cc, BX_CPU_C::rdmsr() and wrmsr()",
     ),
     Known(
@@ -239,9 +239,27 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-unchecked", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("mode.cr.cr0_hi", "msr.rsvd.pat", "mode.trans.compat_swapgs"), fields=("exception",), saw=("completes",),
-        reason="CR0 bit 32, PAT type 2, and SWAPGS in compatibility mode are taken",
+        cases=("mode.cr.cr0_hi", "msr.rsvd.pat", "mode.trans.compat_swapgs", "priv.swapgs.cpl1.*"), fields=("exception",), saw=("completes",),
+        reason="CR0 bit 32, PAT type 2, and SWAPGS in compatibility mode and at ring 1 are taken",
         source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-level-first", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("priv.swapgs.cpl3.compat32", "priv.mwait.cpl3.*", "priv.vm86.long_absent"), fields=("exception", "r?x", "rsp"),
+        reason="SWAPGS, MONITOR and MWAIT raise #GP where they do not exist, and so does IRET that would set VM",
+        source="Linux arch/x86/kvm/emulate.c, x86_emulate_insn(): Priv; em_iret()",
+    ),
+    Known(
+        id="pvm-sysexit", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("priv.sysexit.cpl0.*.amd",), fields=("saved RIP", "rsp"),
+        reason="SYSEXIT works in long mode, whatever the vendor",
+        source="Linux arch/x86/kvm/emulate.c, em_sysexit()",
+    ),
+    Known(
+        id="pvm-io-bitmap-end", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("priv.io.bm_tail.long64",),
+        reason="the second byte of the I/O bitmap may lie behind the limit of the TSS",
+        source="Linux arch/x86/kvm/emulate.c, emulator_io_port_access_allowed()",
     ),
     Known(
         id="pvm-sp-wraps-early", on="kvm_pvm", kind=Kind.LIMIT,

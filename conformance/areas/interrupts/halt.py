@@ -10,4 +10,12 @@ halt = programs_of(
     "interrupts", "timers", sdm("2A", "Instruction Set Reference, 'HLT-Halt'"), apm(3, "System Instruction Reference, 'HLT'")
 )  # fmt: skip
 
-CASES: tuple[Case, ...] = (halt("int.halt.hlt_int", "The APIC timer ends HLT, and RIP is behind it", "wakes", (1, 1)),)
+CASES: tuple[Case, ...] = (
+    halt(
+        "int.halt.hlt_int",
+        "The APIC timer ends HLT, and RIP is behind it",
+        "wakes",
+        (1, 1),
+        refs=("priv.hlt.cpl0.long64",),
+    ),
+)

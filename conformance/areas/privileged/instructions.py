@@ -41,6 +41,8 @@ TSS_AVAILABLE = (mem8(At("gdt", 0x38 + 5), 0x89),)
 SCE = (msr(Msr.IA32_EFER, EFER | Efer.sce.mask),)
 ENTERED = (msr(Msr.IA32_SYSENTER_CS, 0x08),)  # what SYSEXIT needs
 RETURN = {"rcx": At("user_code"), "rdx": At("user_code")}
+VMCB = {"rax": At("frame")}
+SVM = {"sets": (msr(Msr.IA32_EFER, EFER | Efer.svme.mask),), "requires": ("svm",), "priority": 2}
 SYSEXIT, NOP = Insn("0f 35", "sysexit"), Insn("90", "nop")
 
 LONG64 = Mode.LONG64
@@ -90,6 +92,12 @@ CASES = (
     row("priv.outsb.cpl3.long64",        "OUTS at CPL 3, IOPL 0",  LONG64, Insn("6e", "outsb dx, byte ptr [rsi]"),     regs={"rdx": 0x80, "rsi": At("user_data")}, priority=2),
     row("priv.rdpmc_pce0.cpl3.long64",   "RDPMC at CPL 3, PCE = 0", LONG64, Insn("0f 33", "rdpmc"),                    regs={"rcx": 0}, priority=2),
     row("priv.rdtscp_tsd.cpl3.long64",   "RDTSCP at CPL 3, TSD = 1", LONG64, Insn("0f 01 f9", "rdtscp"),               sets=(TSC_DENIED,), requires=("rdtscp",), priority=2),
+    # With CR4.VMXE or EFER.SVME set, which a guest can do where it is offered nested virtualization.
+    row("priv.vmxon_e.cpl3.long64",      "VMXON at CPL 3",         LONG64, Insn("f3 0f c7 33", "vmxon qword ptr [rbx]"), regs=USER, sets=(cr4(on=Cr4.vmxe.mask),), requires=("vmx",), priority=2),
+    row("priv.vmrun_e.cpl3.long64",      "VMRUN at CPL 3",         LONG64, Insn("0f 01 d8", "vmrun rax"),              regs=VMCB, **SVM),
+    row("priv.vmload.cpl3.long64",       "VMLOAD at CPL 3",        LONG64, Insn("0f 01 da", "vmload rax"),             regs=VMCB, **SVM),
+    row("priv.stgi.cpl3.long64",         "STGI at CPL 3",          LONG64, Insn("0f 01 dc", "stgi"), **SVM),
+    row("priv.skinit.cpl3.long64",       "SKINIT at CPL 3",        LONG64, Insn("0f 01 de", "skinit eax"),             regs=VMCB, **SVM),
     # These two look at the level first: outside CPL 0 they do not exist.
     row("priv.mwait.cpl3.long64",        "MONITOR at CPL 3: #UD",  LONG64, (Insn("0f 01 c8", "monitor"), NOP), faults(Vector.UD, at=0), regs={"rax": At("user_data"), "rcx": 0, "rdx": 0}, priority=2),
     row("priv.mwait.cpl3.long64.mwait",  "MWAIT at CPL 3: #UD",    LONG64, (Insn("0f 01 c9", "mwait"), NOP),   faults(Vector.UD, at=0), regs={"rax": 0, "rcx": 0}, priority=2, refs=("priv.mwait.cpl3.long64",)),

@@ -25,26 +25,32 @@ row = family(
 )
 
 Level = tuple[Mode, int]
+Registers = Mapping[str, Value]
+Options = dict[str, Any]  # further fields of the row
 PROT32, COMPAT32 = Mode.PROT32, Mode.COMPAT32
 P1, P2, P3, C3 = (PROT32, 1), (PROT32, 2), (PROT32, 3), (COMPAT32, 3)
-IN_PROT, RINGS, USERS, ALL = (P1, P2, P3), (P1, P2), (P3, C3), (P1, P2, P3, C3)
+IN_PROT, USERS, ALL = (P1, P2, P3), (P3, C3), (P1, P2, P3, C3)
 
 CR0 = {mode: {"rax": int(INITIAL[mode].cr0)} for mode in (PROT32, COMPAT32)}
 CR4 = {mode: {"rax": int(INITIAL[mode].cr4)} for mode in (PROT32, COMPAT32)}
-USER, PORT = {"rbx": At("user_data")}, {"rdx": 0x80}
+USER: Registers = {"rbx": At("user_data")}
 ZERO, MSW, DR7 = {"rax": 0}, {"rax": 0x31}, {"rax": 0x400}
 EFER, SYSENTER = {"rcx": Msr.IA32_EFER}, {"rcx": Msr.IA32_SYSENTER_CS, "rax": 0, "rdx": 0}
 XCR0 = {"rcx": 0, "rax": 1, "rdx": 0}
-STRING = {"rdx": 0x80, "rsi": At("user_data"), "rdi": At("user_data")}
-INVALIDATE_ALL = USER | {"rax": 2}  # its descriptor is all zeros
+STRING: Registers = {"rdx": 0x80, "rsi": At("user_data"), "rdi": At("user_data")}
+INVALIDATE_ALL: Registers = {"rbx": At("user_data"), "rax": 2}  # its descriptor is all zeros
 
-TSS_AVAILABLE = {"sets": (mem8(At("gdt", 0x38 + 5), 0x89),)}
-TS, TSD = {"sets": (cr0(on=Cr0.ts.mask),)}, {"sets": (cr4(on=Cr4.tsd.mask),)}
-OSXSAVE = {"sets": (cr4(on=Cr4.osxsave.mask),), "requires": ("xsave",)}
+TSS_AVAILABLE: Options = {"sets": (mem8(At("gdt", 0x38 + 5), 0x89),)}
+TS: Options = {"sets": (cr0(on=Cr0.ts.mask),)}
+TSD: Options = {"sets": (cr4(on=Cr4.tsd.mask),)}
+OSXSAVE: Options = {"sets": (cr4(on=Cr4.osxsave.mask),), "requires": ("xsave",)}
 SCE = {mode: (msr(Msr.IA32_EFER, INITIAL[mode].efer | Efer.sce.mask),) for mode in (PROT32, COMPAT32)}
 ENTERED = (msr(Msr.IA32_SYSENTER_CS, 0x08),)  # what SYSEXIT needs
 RETURN = {"rcx": At("user_code"), "rdx": At("user_code")}
-KEPT = {"sets": (mem64(At("user_data"), 7),), "expect": faults(Vector.GP, 0, accesses=(), memory={At("user_data"): 7})}
+KEPT: Options = {
+    "sets": (mem64(At("user_data"), 7),),
+    "expect": faults(Vector.GP, 0, accesses=(), memory={At("user_data"): 7}),
+}
 UD = faults(Vector.UD, at=0, accesses=())
 INTEL, AMD = {"requires": ("Intel vendor",)}, {"requires": ("AMD vendor",)}
 
@@ -52,7 +58,7 @@ SYSRET, SYSEXIT = Insn("0f 07", "sysret"), Insn("0f 35", "sysexit")
 SWAPGS, NOP = Insn("0f 01 f8", "swapgs"), Insn("90", "nop")
 
 # fmt: off
-TABLE: tuple[tuple[str, Insn, tuple[Level, ...], Mapping[str, Value], dict[str, Any]], ...] = (
+TABLE: tuple[tuple[str, Insn, tuple[Level, ...], Registers, Options], ...] = (
     # the rule      the instruction                                          refused at          registers     and
     ("lgdt",         Insn("0f 01 13", "lgdt [ebx]"),                          IN_PROT,            USER,         {}),
     ("lidt",         Insn("0f 01 1b", "lidt [ebx]"),                          ALL,                USER,         {}),
@@ -85,7 +91,7 @@ TABLE: tuple[tuple[str, Insn, tuple[Level, ...], Mapping[str, Value], dict[str, 
     ("xsetbv",       Insn("0f 01 d1", "xsetbv"),                              ALL,                XCR0,         OSXSAVE),
     ("sti",          Insn("fb", "sti"),                                       ALL,                {},           {}),
     ("in_al",        Insn("e4 80", "in al, 0x80"),                            IN_PROT,            {},           {}),
-    ("out_dx",       Insn("ee", "out dx, al"),                                ALL,                PORT,         {}),
+    ("out_dx",       Insn("ee", "out dx, al"),                                ALL,                {"rdx": 0x80}, {}),
     ("insb",         Insn("6c", "insb byte ptr es:[edi], dx"),                (P3,),              STRING,       KEPT),
     ("outsb",        Insn("6e", "outsb dx, byte ptr [esi]"),                  (P3,),              STRING,       {}),
     ("rdpmc_pce0",   Insn("0f 33", "rdpmc"),                                  ALL,                {"rcx": 0},   {}),
