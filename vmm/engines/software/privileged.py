@@ -29,7 +29,8 @@ LOAD_TABLE = (2, 3)  # ModRM.reg of LGDT and LIDT, after 0F 01
 IRET, INS, XSETBV = 0xCF, (0x6C, 0x6D), 0xD1  # XSETBV: the ModRM byte after 0F 01
 
 _SITES = (
-    rb"\x0f[\x00\x07\x20-\x23\x30\x32\x33]|\x0f\x01[\x10-\x1f\x50-\x5f\x90-\x9f\xd1]|\xcf|\xf0|[\x6c\x6d]|" + aligned.SITES
+    rb"\x0f[\x00\x07\x20-\x23\x30\x32\x33]|\x0f\x01[\x10-\x1f\x50-\x5f\x90-\x9f\xd1]|\xcf|\xf0|[\x6c\x6d]|"
+    + aligned.SITES
 )
 SITES = re.compile(_SITES)
 SITES_OUTER = re.compile(_SITES + rb"|[\x6c-\x6f\xe4-\xe7\xec-\xef]")  # above ring 0: port I/O
