@@ -53,6 +53,7 @@ FEATURES = {f.name: f for f in (
     Feature("invpcid",    0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).invpcid),
     Feature("fsgsbase",   0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).fsgsbase),
     Feature("umip",       0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).umip),
+    Feature("avx512f",    0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).avx512f),
     Feature("pku",        0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).pku),
     Feature("tsc_adjust", 0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).tsc_adjust),
     Feature("rdpid",      0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).rdpid),

@@ -2,7 +2,8 @@
 
 UD2 exists to raise #UD.  LOCK is allowed only before a few read-modify-write instructions with a memory operand.  CS
 cannot be the destination of MOV, CR1 does not exist, and 64-bit mode gives up the one-byte opcodes of segment pushes,
-decimal adjustment, PUSHA and far calls with immediate pointers.  #UD is a fault without an error code.
+decimal adjustment, PUSHA and far calls with immediate pointers.  Far pointers and CMPXCHG8B need a memory operand, RSM
+system-management mode.  #UD is a fault without an error code.
 
 An instruction is at most 15 bytes long; a longer one raises #GP(0), also where only redundant prefixes make it long.
 
@@ -26,6 +27,9 @@ UD1 = Insn("0f b9", "ud1")
 LOCK_REG = Insn("f0 01 d8", "(bad)")  # lock add eax, ebx
 LOCK_NOP = Insn("f0 90", "(bad)")  # lock nop
 LOCK_MOV = Insn("f0 89 03", "(bad)")  # lock mov [rbx], eax
+LOCK_CMP = Insn("f0 39 03", "(bad)")  # lock cmp [rbx], eax
+CMPXCHG8B_REG = Insn("0f c7 c8", "(bad)")  # cmpxchg8b eax
+CALLF_REG, JMPF_REG = Insn("ff d8", "(bad)"), Insn("ff e8", "(bad)")  # far call eax, far jmp eax
 MOV_CS = Insn("8e c8", "mov cs, eax")
 MOV_CR1 = Insn("0f 20 c8", "mov rax, cr1")
 LEA_REG = Insn("8d c0", "(bad)")  # lea with a register operand
@@ -53,6 +57,12 @@ CASES = (
     row("trap.ud.inv64.push_es.long64",   "PUSH ES raises #UD in 64-bit mode",          LONG64, Insn("06", "(bad)"), priority=2),
     row("trap.ud.inv64.daa.long64",       "DAA raises #UD in 64-bit mode",              LONG64, Insn("27", "(bad)"), priority=2),
     row("trap.ud.inv64.pusha.long64",     "PUSHA raises #UD in 64-bit mode",            LONG64, Insn("60", "(bad)"), priority=2),
+    row("trap.ud.inv64.callf_imm.long64", "CALL ptr16:32 raises #UD in 64-bit mode",    LONG64, Insn("9a 00 00 00 00 08 00", "(bad)"), priority=2),
+    row("trap.ud.lock_cmp.long64",        "LOCK CMP raises #UD",                        LONG64, LOCK_CMP, regs=IN_MEMORY, priority=2),
+    row("trap.ud.rsm.long64",             "RSM outside SMM raises #UD",                 LONG64, Insn("0f aa", "rsm"), priority=2),
+    row("trap.ud.cmpxchg8b_reg.long64",   "CMPXCHG8B with a register raises #UD",       LONG64, CMPXCHG8B_REG, priority=2),
+    row("trap.ud.callf_reg.long64",       "Far CALL with a register raises #UD",        LONG64, CALLF_REG, priority=2),
+    row("trap.ud.jmpf_reg.long64",        "Far JMP with a register raises #UD",         LONG64, JMPF_REG, priority=2),
     row("trap.soft.into.long64",          "INTO raises #UD in 64-bit mode, OF = 1",     LONG64, Insn("ce", "(bad)"), flags=0x802, priority=2),
     row("trap.ok.len15.long64",           "An instruction of 15 bytes runs",            LONG64, LEN15, completes(), priority=3),
     row("trap.gp.len16.long64",           "An instruction of 16 bytes raises #GP(0)",   LONG64, LEN16, faults(Vector.GP, 0), priority=2),

@@ -38,7 +38,7 @@ REAL16 = Mode.REAL16
 
 # fmt: off
 CASES = (
-    row("trap.real.gp_limit.real16",    "A word at DS:0xFFFF raises #GP",        REAL16, LOAD_DS, faults(Vector.GP, frame=FRAME), priority=2),
+    row("trap.real.gp_limit.real16",    "A word at DS:0xFFFF raises #GP",        REAL16, LOAD_DS, faults(Vector.GP, frame=FRAME), refs=("trap.real.no_errorcode.real16",), priority=2),
     row("trap.real.gp_limit_ss.real16", "A word at SS:0xFFFF raises #SS",        REAL16, LOAD_SS, faults(Vector.SS, frame=FRAME), priority=3),
     row("trap.real.ivt_limit.real16",   "A vector beyond the limit raises #GP",  REAL16, (LIDT, INT_20), faults(Vector.GP, frame=FRAME), regs=TABLE, sets=vectors(16), priority=2),
     row("trap.real.idt_limit_df.real16", "... #DF where 13 is beyond it too",    REAL16, (LIDT, INT_20), Expect(vector=Vector.DF, at=None, frame=FRAME), regs=TABLE, sets=vectors(10), priority=3),
