@@ -66,6 +66,7 @@ RECIPES: Mapping[str, Recipe] = {
     "smp":        in_c("smp.c"),
     "lapic":      in_c("lapic.c"),
     "ipi":        in_c("ipi.c"),
+    "nmi":        in_c("nmi.c"),
     "lines":      in_c("lines.c"),
     "timers":     in_c("timers.c"),
     "litmus":     in_c("litmus.c"),

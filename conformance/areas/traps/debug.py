@@ -174,7 +174,7 @@ CASES: tuple[Case, ...] = (
     row("trap.db.dr6_sticky.long64", "A breakpoint leaves BS set that was",             LONG64, STORE8,     traps(Vector.DB, dr6_set=B0 | BS), regs=ON_DATA, sets=(*STALE, *breakpoint_at(DATA, W)), priority=2),
     row("trap.db.x_bp_movss.long64", "An instruction breakpoint behind MOV SS is lost", LONG64, (MOV_SS, NOP), completes(), regs={"rax": 0x10}, sets=breakpoint_at(CODE + 2, X), priority=2),
     row("trap.db.movss_w.long64",  "MOV SS holds its operand's breakpoint back",        LONG64, (MOV_SS_DATA, NOP, NOP), traps(Vector.DB, at=1, dr6_set=B0, dr6_clear=B1_TO_B3 | BS | BD), regs={"rbx": DATA}, sets=ON_SS, priority=2),
-    row("trap.db.movss_w_icebp.long64", "... until INT1, and there is one #DB",         LONG64, (MOV_SS_DATA, INT1), traps(Vector.DB, at=1, dr6_set=B0, dr6_clear=B1_TO_B3 | BD), regs={"rbx": DATA}, sets=ON_SS, priority=2),
+    row("trap.db.movss_w_icebp.long64", "... until INT1, a #DB of its own",              LONG64, (MOV_SS_DATA, INT1), traps(Vector.DB, at=1), regs={"rbx": DATA}, sets=ON_SS, priority=2),
 
     row("trap.db.gd.long64",       "GD: MOV from a debug register raises #DB before it", LONG64, FROM_DR0,  faults(Vector.DB, flags_set=0, dr6_set=BD, dr6_clear=BREAKPOINTS | BS), sets=GENERAL_DETECT),
     row("trap.db.gd_write.long64", "GD: MOV to DR7 raises #DB before it",               LONG64, TO_DR7,     faults(Vector.DB, flags_set=0, dr6_set=BD, dr6_clear=BREAKPOINTS | BS), sets=GENERAL_DETECT, regs={"rax": 0x400}, priority=2),

@@ -23,7 +23,7 @@ row = family(
     expect=faults(Vector.NM),
 )
 
-FXSAVE, XSAVE = Insn("0f ae 03", "fxsave [rbx]"), Insn("0f ae 23", "xsave [rbx]")
+FXSAVE, XSAVE = Insn("0f ae 03", "fxsave [rbx]"), Insn("0f ae 23", "xsave ptr [rbx]")
 MMX, AVX = Insn("0f 6f c1", "movq mm0, mm1"), Insn("c5 fc 28 c1", "vmovaps ymm0, ymm1")
 LDMXCSR = Insn("0f ae 13", "ldmxcsr dword ptr [rbx]")
 CLTS = Insn("0f 06", "clts")

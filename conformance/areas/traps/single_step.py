@@ -1,8 +1,8 @@
 """Single step: with RFLAGS.TF set when an instruction begins, #DB follows it, a trap with DR6.BS.
 
 The instruction that sets TF (POPF, IRET) is not stepped; a delivery clears TF and saves it, so the handler of INT n is
-not stepped, and its IRET starts stepping anew.  SYSCALL clears TF if IA32_FMASK says so, else the first #DB is at its
-target.  MOV SS holds the #DB back for one more instruction, STI does not.  REP steps each iteration; until the last the
+not stepped, and its IRET starts stepping anew.  For SYSCALL it is TF as it leaves it that counts: IA32_FMASK may
+clear it, else the first #DB is at its target.  MOV SS holds the #DB back for one more instruction, STI does not.  REP steps each iteration; until the last the
 saved instruction pointer is that of REP.  With BTF of IA32_DEBUGCTL only branches that are taken are stepped, and the #DB
 clears BTF.  An instruction that the hypervisor emulates is stepped like any other.
 
@@ -17,6 +17,7 @@ from virtproof.conformance.case import (
     At,
     Expect,
     Insn,
+    Set,
     completes,
     family,
     faults,
@@ -84,8 +85,16 @@ def copied(left: int) -> dict[str, Any]:
 
 # SYSCALL goes on behind itself.
 SCE = msr(Msr.IA32_EFER, int(INITIAL[Mode.LONG64].efer | Efer.sce.mask))
-CALLS = (SCE, msr(Msr.IA32_STAR, 0x08 << 32), msr(Msr.IA32_LSTAR, At("user_code", 2)))
-CALLED = {"rcx": At("user_code", 2), "r11": TF}
+TO_RING_0 = (SCE, msr(Msr.IA32_STAR, 0x08 << 32))
+
+
+def calls(code: str, mask: int) -> tuple[Set, ...]:
+    return (*TO_RING_0, msr(Msr.IA32_LSTAR, At(code, 2)), msr(Msr.IA32_FMASK, mask))
+
+
+def called(code: str) -> dict[str, Any]:
+    return {"rcx": At(code, 2), "r11": TF}
+
 
 PAT = 0x0007_0406_0007_0406
 READ_PAT = {"rax": PAT & 0xFFFF_FFFF, "rdx": PAT >> 32}
@@ -114,8 +123,8 @@ CASES = (
     row("trap.db.tf_sti.long64",   "STI is stepped: it holds interrupts back, not #DB", LONG64, (STI, NOP), stepped(at=0, flags_set=TF | IF), flags=TF, priority=2),
     row("trap.db.tf_rep.long64",   "REP MOVSB is stepped after one iteration, at itself", LONG64, REP_MOVSB, Expect(vector=Vector.DB, at=0, dr6_set=BS, dr6_clear=BREAKPOINTS | BD, regs=copied(2)), **copying(3), priority=2),
     row("trap.db.tf_rep.long64.last", "... and after the last one behind itself",       LONG64, REP_MOVSB, stepped(regs=copied(0)), **copying(1), priority=2),
-    row("trap.db.tf_syscall.long64", "SYSCALL with FMASK.TF = 0: #DB at its target, ring 0", LONG64, SYSCALL, stepped(regs=CALLED, cs=0x08, ss=0x10), ring=3, flags=TF, sets=(*CALLS, msr(Msr.IA32_FMASK, 0)), priority=2),
-    row("trap.db.tf_syscall_mask.long64", "SYSCALL with FMASK.TF = 1 ends stepping, R11 has TF", LONG64, (SYSCALL, NOP), completes(regs=CALLED, cs=0x08), ring=3, flags=TF, sets=(*CALLS, msr(Msr.IA32_FMASK, Rflags.tf.mask)), priority=2),
+    row("trap.db.tf_syscall.long64", "SYSCALL with FMASK.TF = 0: #DB at its target, ring 0", LONG64, SYSCALL, stepped(regs=called("user_code"), cs=0x08, ss=0x10), ring=3, flags=TF, sets=calls("user_code", 0), priority=2),
+    row("trap.db.tf_syscall_mask.long64", "SYSCALL with FMASK.TF = 1 ends stepping, R11 has TF", LONG64, (SYSCALL, NOP), completes(regs=called("kernel_code")), flags=TF, sets=calls("kernel_code", Rflags.tf.mask), priority=2),
     row("trap.db.tf_rdmsr.long64", "RDMSR is stepped",                                  LONG64, RDMSR, stepped(regs=READ_PAT), flags=TF, regs={"rcx": Msr.IA32_PAT}, sets=(msr(Msr.IA32_PAT, PAT),), priority=2),
     row("trap.db.tf_wrmsr_btf.long64", "BTF: the branch is stepped, and nothing before it", LONG64, (NOP, NOP, JMP_NEXT, NOP), stepped(at=2), flags=TF, sets=BRANCHES, priority=2),
     row("trap.db.tf_wrmsr_btf.long64.cleared", "BTF: the #DB clears it",                LONG64, THEN_READS, CLEARED, flags=TF, sets=(*BRANCHES, *handled(Vector.DB, 4)), priority=2),
