@@ -8,7 +8,7 @@ KNOWN: tuple[Known, ...] = (
     # Bochs.  Sources are files of Bochs 3.0.
     Known(
         id="bochs-no-msr", on="bochs *", kind=Kind.LIMIT,
-        cases=("msr.rw.misc_enable", "msr.rw.debugctl", "msr.rw.mc0_*", "priv.rdpmc_pce0.cpl0.*"), fields=("exception", ANSWER, "rax", "rdi"),
+        cases=("msr.rw.misc_enable", "msr.rw.debugctl", "msr.rw.mc0_*", "trap.db.tf_wrmsr_btf*", "priv.rdpmc_pce0.cpl0.*"), fields=("exception", ANSWER, "rax", "rdi"),
         reason="IA32_MISC_ENABLE cannot be written; there is no IA32_DEBUGCTL, no performance counter and no bank of machine-check registers",
         source="cpu/msr.cc, BX_CPU_C::rdmsr() and wrmsr()",
     ),
@@ -17,6 +17,12 @@ KNOWN: tuple[Known, ...] = (
         cases=("msr.rsvd.tsc_aux",), fields=("exception",), saw=("completes",),
         reason="the reserved upper half of IA32_TSC_AUX is taken",
         source="cpu/msr.cc, BX_CPU_C::wrmsr(): BX_MSR_TSC_AUX",
+    ),
+    Known(
+        id="bochs-step-over-syscall", on="bochs *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.db.tf_syscall_mask.long64",), fields=("exception",),
+        reason="the step over SYSCALL is decided before IA32_FMASK clears TF",
+        source="cpu/event.cc, BX_CPU_C::handleAsyncEvent(): get_TF() before the instruction",
     ),
     # QEMU's own processor.  Sources are files of QEMU 7.2.
     Known(
@@ -149,13 +155,25 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-int-n", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("trap.soft.int_n.*", "trap.stack.*", "trap.idt.int_dpl.long64", "trap.idt.dpl_int3.long64.ring3", "*icebp*.ring3", "sens.misc.int_cs_rpl"),
+        cases=("trap.soft.int_n.*", "trap.stack.*", "trap.idt.int_dpl.long64", "trap.idt.dpl_int3.long64.ring3", "trap.idt.dpl_int1.*", "trap.soft.int_imm1.ring3", "*icebp*.ring3", "sens.misc.int_cs_rpl"),
         reason="INT n of ring 3 is #UD, the DPL of its gates is ignored, and INT1 saves its own address",
         source="docs/hosts.md, kvm_pvm",
     ),
     Known(
+        id="pvm-gates", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.idt.ext_type.*", "trap.idt.ext_cs_np.*"), fields=("exception", "rsp"),
+        reason="exceptions are delivered through gates of no type, and to code segments that are not present",
+        source="seen on Linux 6.18",
+    ),
+    Known(
+        id="pvm-idt-page", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.idt.pf_in_delivery.*", "trap.df.de_then_pf.long64"), fields=(ANSWER,), saw=("shutdown (triple fault)",),
+        reason="a page fault of the interrupt table itself takes the guest down",
+        source="seen on Linux 6.18",
+    ),
+    Known(
         id="pvm-flags", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("priv.flags.*", "priv.io.iopl*", "priv.cli.iopl2*", "pio.x.ring3_iopl3", "sens.misc.pushf_*"),
+        cases=("priv.flags.*", "trap.db.tf_syscall.long64", "priv.io.iopl*", "priv.cli.iopl2*", "pio.x.ring3_iopl3", "sens.misc.pushf_*"),
         reason="rings 1 to 3 see IF set and IOPL 0, and POPF, CLI, STI, IN and OUT go by that",
         source="docs/hosts.md, kvm_pvm",
     ),
@@ -173,8 +191,8 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-debug", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("trap.db.*",), fields=("exception", "saved RIP", "DR6 bits set"),
-        reason="data breakpoints never hit, OUT and MMIO stores are not stepped, MOV SS does not hold a trap back",
+        cases=("trap.db.*",), fields=("exception", "saved RIP", "saved RFLAGS bits clear", "memory at kernel_stack_top*", "DR6 bits set", "r[cds][xi]"),
+        reason="breakpoints on data and ports never hit, OUT and MMIO stores are not stepped, REP is stepped as a whole, MOV SS does not hold a trap back, there is no BTF",
         source="docs/hosts.md, kvm_pvm",
     ),
     Known(
@@ -239,8 +257,8 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-unchecked", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("mode.cr.cr0_hi", "msr.rsvd.pat", "mode.trans.compat_swapgs", "priv.swapgs.cpl1.*"), fields=("exception",), saw=("completes",),
-        reason="CR0 bit 32, PAT type 2, and SWAPGS in compatibility mode and at ring 1 are taken",
+        cases=("mode.cr.cr0_hi", "msr.rsvd.pat", "mode.trans.compat_swapgs", "priv.swapgs.cpl1.*", "trap.ud.feat.rdfsbase_off.long64"), fields=("exception", "rax"), saw=("completes", "0x0"),
+        reason="CR0 bit 32, PAT type 2, SWAPGS in compatibility mode and at ring 1, and RDFSBASE with CR4.FSGSBASE = 0 are taken",
         source="docs/hosts.md, kvm_pvm",
     ),
     Known(
@@ -260,6 +278,12 @@ KNOWN: tuple[Known, ...] = (
         cases=("priv.io.bm_tail.long64",),
         reason="the second byte of the I/O bitmap may lie behind the limit of the TSS",
         source="Linux arch/x86/kvm/emulate.c, emulator_io_port_access_allowed()",
+    ),
+    Known(
+        id="pvm-sysret", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("trap.ud.feat.sysret_sce*.long64",), fields=("exception", "saved RIP"),
+        reason="SYSRET does not ask EFER.SCE",
+        source="seen on Linux 6.18",
     ),
     Known(
         id="pvm-sp-wraps-early", on="kvm_pvm", kind=Kind.LIMIT,

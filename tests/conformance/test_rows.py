@@ -36,6 +36,7 @@ COMPLETE = (
     "privileged",
     "msr",
     "sensitive",
+    "traps",
 )  # areas of which every rule of priority 1 and 2 has a case, or a reason
 OMITTED = {
     row["id"]: row["reason"]

@@ -72,7 +72,7 @@ def stepped(**more: Any) -> Expect:
 STEPPED = stepped()
 HOLE = 0xD_0000
 
-DATA = At("kernel_data")
+DATA, TOP = At("kernel_data"), At("kernel_stack_top")
 
 
 def copying(count: int) -> dict[str, Any]:
@@ -101,7 +101,9 @@ READ_PAT = {"rax": PAT & 0xFFFF_FFFF, "rdx": PAT >> 32}
 BRANCHES = (msr(Msr.IA32_DEBUGCTL, int(Debugctl(0).but(btf=1))),)
 # The handler, behind the branch, reads IA32_DEBUGCTL.
 THEN_READS = (NOP, NOP, JMP_NEXT, Insn("b9 d9 01 00 00", "mov ecx, 0x1d9"), RDMSR)
-CLEARED = completes(regs={"rax": 0, "rdx": 0, "rcx": Msr.IA32_DEBUGCTL, "rsp": At("kernel_stack_top", -40)})
+CLEARED = completes(
+    regs={"rax": 0, "rdx": 0, "rcx": Msr.IA32_DEBUGCTL, "rsp": TOP + -40}, memory={TOP + -40: At("kernel_code", 4)}
+)
 
 LONG64, COMPAT32, PROT32, REAL16 = Mode.LONG64, Mode.COMPAT32, Mode.PROT32, Mode.REAL16
 

@@ -279,7 +279,12 @@ class Execution:
         self._delivery.deliver(Event(Vector.DB, Source.EXTERNAL), fault_rip=begin)
 
     def _on_syscall(self, data: object) -> None:
-        self._note(partial(fast_calls.syscall, self._cpu, amd=self._cpuid.amd))
+        self._note(self._syscall)
+
+    def _syscall(self) -> exits.Exit | None:
+        """For a single step it is RFLAGS.TF behind SYSCALL that counts: IA32_FMASK may clear it."""
+        fast_calls.syscall(self._cpu, amd=self._cpuid.amd)
+        return self._trap(Dr6.bs.mask) if self._cpu.state.rflags & Rflags.tf.mask else None
 
     def _on_sysenter(self, data: object) -> None:
         self._note(partial(fast_calls.sysenter, self._cpu, amd=self._cpuid.amd))

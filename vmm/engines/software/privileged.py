@@ -17,7 +17,7 @@ from virtproof.spec.x86.descriptor import Tss32
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.paging import PaePdpte, is_canonical
 from virtproof.vmm.engine import HasTaskPriority
-from virtproof.vmm.engines.software import aligned
+from virtproof.vmm.engines.software import aligned, fpu_checks
 from virtproof.vmm.engines.software.cpu import CS, CS32, RAX, RCX, RDX, Cpu
 from virtproof.vmm.engines.software.cpuid import XCR0, CpuidTable
 from virtproof.vmm.engines.software.decode import LOCK, OPERAND_SIZE, Instruction, may_lock, operand
@@ -31,6 +31,8 @@ IRET, INS, XSETBV = 0xCF, (0x6C, 0x6D), 0xD1  # XSETBV: the ModRM byte after 0F 
 _SITES = (
     rb"\x0f[\x00\x07\x20-\x23\x30\x32\x33]|\x0f\x01[\x10-\x1f\x50-\x5f\x90-\x9f\xd1]|\xcf|\xf0|[\x6c\x6d]|"
     + aligned.SITES
+    + rb"|"
+    + fpu_checks.SITES
 )
 SITES = re.compile(_SITES)
 SITES_OUTER = re.compile(_SITES + rb"|[\x6c-\x6f\xe4-\xe7\xec-\xef]")  # above ring 0: port I/O
@@ -84,6 +86,9 @@ class Privileged:
                 return partial(_refuse, Vector.GP)
             case 0x0F01 if insn.modrm == XSETBV and cpu.cpl == 0 and self._xcr0_refused():
                 return partial(_refuse, Vector.GP)
+            case fpu_checks.OPCODE:
+                vector = fpu_checks.refused(cpu, self._memory, insn)
+                return partial(_refuse, vector) if vector is not None else None
             case _ if aligned.misaligned(cpu, insn):
                 return partial(_refuse, Vector.GP)
         return None
