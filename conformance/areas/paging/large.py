@@ -7,7 +7,7 @@ address 0, so that it shows the image.
 
 from __future__ import annotations
 
-from virtproof.conformance.case import Insn, Ram, Value, completes, family, faults, mem64
+from virtproof.conformance.case import Insn, Ram, Value, completes, family, mem64
 from virtproof.conformance.window import (
     BASE,
     FETCH,
@@ -28,7 +28,6 @@ from virtproof.conformance.window import (
 )
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, sdm
-from virtproof.spec.x86.exception import Vector
 
 row = family(
     "paging",
@@ -45,7 +44,7 @@ IMAGE: dict[str, Value] = {"rax": NEW, "rbx": VA}
 # fmt: off
 READ_3_CELLS   = (Insn("48 8b 03", "mov rax, qword ptr [rbx]"), Insn("48 8b 0e", "mov rcx, qword ptr [rsi]"), Insn("48 8b 17", "mov rdx, qword ptr [rdi]"))
 READ_3_CELLS32 = (Insn("8b 03", "mov eax, dword ptr [ebx]"), Insn("8b 0e", "mov ecx, dword ptr [esi]"), Insn("8b 17", "mov edx, dword ptr [edi]"))
-READ32, WRITE32, FETCH32 = Insn("8b 03", "mov eax, dword ptr [ebx]"), Insn("89 03", "mov dword ptr [ebx], eax"), Insn("ff d3", "call ebx")
+READ32         = Insn("8b 03", "mov eax, dword ptr [ebx]")
 # fmt: on
 
 FIRST, MIDDLE, LAST = 0x0F1, 0x0F2, 0x0F3
@@ -94,10 +93,6 @@ CASES = (
     row("pg.l4.1g.offset",         "A 1 GiB page takes 30 bits of offset",          LONG64, READ_3_CELLS,   ALL_THREE, sets=(mem64(pdpte(), page_1g(GIB)),), regs=_offsets(LONG64, GIB),  **_marks(GIB, GIB), requires=("page1gb",), proves=("page1g",), refs=("cpuid.pdpe1gb",)),
     row("pg.p32.pae2m",            "PAE paging: a 2 MiB page takes 21 bits of offset", PAE32, READ_3_CELLS32, ALL_THREE, sets=(mem64(pde(), page_2m(MIB2)),), regs=_offsets(PAE32, MIB2), **_marks(MIB2, MIB2)),
     row("pg.misc.real_nopg",       "Without paging a linear address is the physical one", PROT32, READ32, completes(regs={"rax": FIRST}), regs={"rbx": MIB2 + 0x10}, ram=(Ram(MIB2, 0x1000),), fill={MIB2 + 0x10: FIRST}),
-
-    row("pg.pae.user.r.u0w1nx0", "PAE paging: user read of a page with U=0 faults",   PAE32, READ32,  faults(Vector.PF, 0x05, cr2=BASE[PAE32]), ring=3, sets=(maps(page()),),                      regs={"rbx": BASE[PAE32]}, priority=2),
-    row("pg.pae.user.w.u1w0nx0", "PAE paging: user write to a page with W=0 faults",  PAE32, WRITE32, faults(Vector.PF, 0x07, cr2=BASE[PAE32]), ring=3, sets=(maps(page(user=True, write=False)),), regs={"rbx": BASE[PAE32]}, priority=2),
-    row("pg.pae.user.x.u1w1nx1", "PAE paging: user fetch from a page with NX=1 faults", PAE32, FETCH32, faults(Vector.PF, 0x15, cr2=BASE[PAE32], rip=BASE[PAE32], keeps=False), ring=3, sets=(maps(page(user=True, nx=True)),), regs={"rbx": BASE[PAE32]}, requires=("nx",), priority=2),
 
     *(
         row(f"pg.l4.{size}.{name}", f"{what}: {title}", LONG64, touch,
