@@ -43,6 +43,8 @@ FEATURES = {f.name: f for f in (
     Feature("vmx",        0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).vmx),
     Feature("x2apic",     0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).x2apic),
     Feature("tsc_deadline", 0x1,       0, "ecx", lambda v: cpuid.Leaf1Ecx(v).tsc_deadline),
+    Feature("pse36",      0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pse36),
+    Feature("cmpxchg16b", 0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).cmpxchg16b),
     Feature("pcid",       0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).pcid),
     Feature("xsave",      0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).xsave),
     Feature("avx",        0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).avx),

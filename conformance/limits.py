@@ -33,6 +33,8 @@ SOFTWARE = (
           ("trap.db.x_bp_movss.long64", "trap.db.movss_w.long64", "trap.db.movss_w_icebp.long64")),
     Limit("branches", "its translator does not step from branch to branch",
           ("trap.db.tf_wrmsr_btf.long64*",)),
+    Limit("implicit accesses", "its translator lets AC = 1 open user pages to the processor's own accesses",
+          ("pg.ctl.smap_implicit",)),
     Limit("one processor", "it has one processor",
           ("pio.x.smp", "mmio.x.smp", "slat.smp_delete", "smp.mp_set")),
     Limit("slots without memory", "the translator would crash with its host process",

@@ -24,7 +24,25 @@ KNOWN: tuple[Known, ...] = (
         reason="the step over SYSCALL is decided before IA32_FMASK clears TF",
         source="cpu/event.cc, BX_CPU_C::handleAsyncEvent(): get_TF() before the instruction",
     ),
+    Known(
+        id="bochs-smap-implicit", on="bochs *", kind=Kind.EMULATOR_BUG,
+        cases=("pg.ctl.smap_implicit",), fields=("r9", "rsi"),
+        reason="AC = 1 opens user pages to the processor's own accesses, too",
+        source="cpu/paging.cc: SMAP protections are disabled if EFLAGS.AC=1",
+    ),
     # QEMU's own processor.  Sources are files of QEMU 7.2.
+    Known(
+        id="qemu-smap-implicit", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("pg.ctl.smap_implicit",), fields=("r9", "rsi"),
+        reason="AC = 1 opens user pages to the processor's own accesses, too",
+        source="target/i386/cpu.h, cpu_mmu_index_kernel()",
+    ),
+    Known(
+        id="qemu-pdptes", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("pg.pae.pdpte_rsvd_*", "pg.ad.pae"), fields=("exception", "memory at pdpt+0x8"), saw=("completes", "*1"),
+        reason="MOV to CR3 does not load the PDPTEs: they are entries like those of other levels, and marked like them",
+        source="target/i386/tcg/sysemu/excp_helper.c, mmu_translate()",
+    ),
     Known(
         id="qemu-rf", on="qemu *", kind=Kind.EMULATOR_BUG,
         cases=("*",), fields=("saved RFLAGS bits set", "memory at rsp0_top*"), bits=0x1_0000_0001_0000,
@@ -149,7 +167,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-no-paging32", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("pg.p32.*", "pg.pae.*", "*.pae32", "mode.trans.pm16"), fields=(ANSWER,), saw=("shutdown (triple fault)",),
+        cases=("pg.p32.*", "pg.pae.*", "pg.ad.pae", "pg.ad.p32", "*.pae32", "mode.trans.pm16"), fields=(ANSWER,), saw=("shutdown (triple fault)",),
         reason="a guest outside long mode shuts down when it has paging on, or when it leaves protected mode",
         source="docs/hosts.md, kvm_pvm",
     ),

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from virtproof.conformance.case import At, Insn, Ram, Set, Value, completes, family, mem64
+from virtproof.conformance.case import At, Insn, Part, Ram, Set, Value, completes, family, mem64
 from virtproof.conformance.window import (
     FETCH,
     FRAME,
+    NEW,
     READ,
     TOUCH,
+    VA,
     WINDOW,
     WRITE,
     maps,
@@ -61,6 +63,15 @@ CLEAR_PTE = Insn("49 89 0a", "mov qword ptr [r10], rcx")
 READ_PTE = Insn("49 8b 32", "mov rsi, qword ptr [r10]")
 INVLPG = Insn("0f 01 3b", "invlpg byte ptr [rbx]")
 CROSSING = Insn("89 03", "mov dword ptr [rbx], eax")
+SPECULATED = (  # RSI is RBX, and RDI in the last round, which does not store: a processor guesses that it does
+    Insn("48 89 de", "mov rsi, rbx"),
+    Insn("83 f9 01", "cmp ecx, 1"),
+    Insn("48 0f 44 f7", "cmove rsi, rdi"),
+    Insn("74 03", "je 0xf"),
+    Insn("48 89 06", "mov qword ptr [rsi], rax"),
+    Insn("ff c9", "dec ecx"),
+    Insn("75 ed", "jne 0"),
+)
 CMPXCHG = Insn("f0 48 0f b1 0b", "lock cmpxchg qword ptr [rbx], rcx")
 
 MIB2, GIB = 0x20_0000, 1 << 30
@@ -105,5 +116,9 @@ CASES = (
     row("pg.ad.d_1g",        "A write to a 1 GiB page sets A and D in the PDPTE", LONG64, WRITE,
         completes(memory={pml4e(): USED[pml4e()], pdpte(): page_1g(GIB, accessed=True, dirty=True)}),
         sets=(UNUSED[0], mem64(pdpte(), page_1g(GIB))), ram=AT_1G, requires=("page1gb",), priority=2),
+    # A may be set by speculation, D may not.
+    row("pg.ad.srv",         "A store that is not executed sets no D, whatever is speculated", LONG64, SPECULATED,
+        completes(memory={pte(): page(accessed=True, dirty=True), pte(1): (Part("second entry's D, U/S, R/W, P", 0, 1, 0x03, 0x47),)}, regs={"rcx": 0, "rsi": VA + 0x1000}),
+        sets=(maps(page()), maps(page(FRAME + 0x1000), 1)), regs={"rax": NEW, "rbx": VA, "rcx": 64, "rdi": VA + 0x1000}, priority=2),
 )
 # fmt: on

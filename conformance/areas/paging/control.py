@@ -28,6 +28,7 @@ from virtproof.guest_payloads.trampoline import INITIAL, Mode
 from virtproof.spec.cite import apm, sdm
 from virtproof.spec.x86.control import Cr0, Cr4
 from virtproof.spec.x86.exception import Vector
+from virtproof.spec.x86.flags import Rflags
 from virtproof.spec.x86.msr import Msr
 
 row = family(
@@ -66,6 +67,16 @@ LOAD_RCX, LOAD_RSI   = Insn("48 8b 0b", "mov rcx, qword ptr [rbx]"), Insn("48 8b
 LOAD_RDI             = Insn("48 8b 3b", "mov rdi, qword ptr [rbx]")
 CR0_R8, CR0_R10      = Insn("41 0f 22 c0", "mov cr0, r8"), Insn("41 0f 22 c2", "mov cr0, r10")
 CR4_R8, CR4_R10      = Insn("41 0f 22 e0", "mov cr4, r8"), Insn("41 0f 22 e2", "mov cr4, r10")
+IMPLICIT = (  # the handler notes the error code in R9 and goes on behind the instruction, which has 2 bytes
+    Insn("eb 09",          "jmp 0xb"),
+    Insn("41 59",          "pop r9"),
+    Insn("48 83 04 24 02", "add qword ptr [rsp], 2"),
+    Insn("48 cf",          "iretq"),
+    Insn("0f 00 d0",       "lldt ax"),
+    Insn("8e d9",          "mov ds, ecx"),
+    Insn("0f 20 d6",       "mov rsi, cr2"),
+    Insn("0f 00 d2",       "lldt dx"),
+)
 STAC, CLAC           = Insn("0f 01 cb", "stac"), Insn("0f 01 ca", "clac")
 NXE_OFF              = (Insn("89 f0", "mov eax, esi"), Insn("0f 30", "wrmsr"))
 NXE_ON               = (Insn("89 f8", "mov eax, edi"), Insn("0f 30", "wrmsr"))
@@ -77,6 +88,8 @@ SMEP  = {"rbx": VA, "r9": 0, "r8": int(BASE.cr4.but(smep=1)), "r10": int(BASE.cr
 SMAP  = {"rbx": VA, "r9": 0, "r8": int(BASE.cr4.but(smap=1)), "r10": int(BASE.cr4), "rsi": 2}
 NXE   = {"rbx": VA, "r9": 0, "rcx": Msr.IA32_EFER, "rdx": 0, "rsi": int(BASE.efer.but(nxe=0)), "rdi": int(BASE.efer)}
 INC_ECX_RET = 0xC3_C1FF
+FLAT_DATA = 0x00CF_9300_0000_FFFF
+LDT_LOW = 0x82 << 40 | (VA - 8 & 0xFF_FFFF) << 16 | 0xF  # a descriptor of an LDT with two entries, the second at VA
 
 CASES = (
     row("pg.ctl.wp_toggle",   "CR0.WP 1, 0, 1: a supervisor write to a read-only page faults, succeeds, faults", LONG64,
@@ -97,6 +110,9 @@ CASES = (
     row("pg.ctl.stac_effect", "STAC opens user pages to the supervisor, CLAC closes them", LONG64,
         (STAC, LOAD_RCX, CLAC, LOAD_RSI),
         faults(Vector.PF, 0x01, cr2=VA, regs={"rcx": OLD}), sets=(maps(page(user=True)), cr4(on=Cr4.smap.mask)), requires=("smap",)),
+    row("pg.ctl.smap_implicit", "SMAP refuses the processor's own accesses to user pages, even with AC = 1: a descriptor in the LDT", LONG64, IMPLICIT,
+        completes(regs={"r9": 0x01, "rsi": VA}), regs={"rax": 0x48, "rcx": 0x0C, "rdx": 0}, flags=0x2 | Rflags.ac.mask, fill={CELL: FLAT_DATA},
+        sets=(maps(page(user=True)), mem64(At("gdt", 0x48), LDT_LOW), mem64(At("gdt", 0x50), VA >> 32), cr4(on=Cr4.smap.mask), *CAUGHT), requires=("smap",), priority=2),
     row("pg.ctl.smep_andnot_wp", "SMEP forbids the fetch from a page that WP = 0 lets the supervisor write", LONG64,
         (WRITE, FETCH),
         faults(Vector.PF, 0x11, cr2=VA, rip=VA, regs={"rsp": At("kernel_stack_top", -8)}, memory={CELL: NEW}),

@@ -12,9 +12,11 @@ either: at worst the write faults once more.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from virtproof.conformance.case import At, Insn, Ram, Row, Value, completes, cr4, family, faults, mem64
+from virtproof.conformance.case import At, HostScript, Insn, Ram, Row, Value, completes, cr4, family, faults, mem64
+from virtproof.conformance.guest import observe
 from virtproof.conformance.window import (
     CELL,
     FRAME,
@@ -32,17 +34,19 @@ from virtproof.conformance.window import (
     pte,
     table,
 )
+from virtproof.guest_payloads.table import GPRS
 from virtproof.guest_payloads.trampoline import INITIAL, Mode
+from virtproof.results import Check
 from virtproof.spec.cite import apm, sdm
 from virtproof.spec.x86.control import Cr4
 from virtproof.spec.x86.exception import Vector
+from virtproof.vmm.engine import Engine
 
-row = family(
-    "paging",
+CITE = (
     sdm("3A", "Paging, 'Caching Translation Information'"),
     apm(2, "Page Translation and Protection, 'Translation-Lookaside Buffer (TLB)'"),
-    **TOUCH,
 )
+row = family("paging", *CITE, **TOUCH)
 
 LONG64 = Mode.LONG64
 MIB2 = 1 << 21
@@ -120,16 +124,47 @@ def _invpcid(id: str, title: str, kind: int, pcid: int, address: int, priority: 
     )
 
 
+def _old_or_new(id: str, title: str, keeps: tuple[Insn, ...], drops: tuple[Insn, ...], **more: Any) -> HostScript:  # noqa: A002
+    """Read through an entry and change it: after ``keeps`` either frame may be seen, after ``drops`` the new one must."""
+    code = (LOAD_RCX, CHANGE, *keeps, LOAD_RSI, *drops, LOAD_RDI)
+    guest = row(
+        id, title, LONG64, code, completes(), **{"sets": (maps(page()),), "regs": REMAP, "fill": TWO_FRAMES} | more
+    )
+
+    def script(engine: Engine) -> Iterable[Check]:
+        seen, _ = observe(guest, engine)
+        values = dict(zip(GPRS, seen.gpr, strict=True))
+        for when, register, allowed in (
+            ("before the change", "rcx", (OLD,)),
+            ("before the translation is dropped", "rsi", (OLD, OTHER)),
+            ("after it", "rdi", (OTHER,)),
+        ):
+            want = " or ".join(map(hex, allowed))
+            yield Check(when, want, f"{values[register]:#x}", values[register] in allowed)
+
+    return HostScript(
+        id=id, title=title, area="paging", mode=LONG64, cite=CITE, script=script, requires=guest.requires, priority=2
+    )
+
+
 HERE = {DESCRIPTOR: 0, DESCRIPTOR + 8: VA}
 
 # fmt: off
-CASES = (
+CASES: tuple[Row | HostScript, ...] = (
     row("pg.tlb.np_never_cached", "An entry made present is seen at once", LONG64, (*MAP_AND_RETRY, LOAD_RCX),
         completes(regs={"rcx": OLD, "r9": 1}), regs={"rbx": VA, "r9": 0, "r10": pte(), "r11": page()}, sets=(maps(page(present=False)), *caught_by(2))),
     row("pg.tlb.perm_up",         "A page made writable can be written, after a spurious fault at most", LONG64, (*MAP_AND_RETRY, LOAD_RCX, CHANGE, WRITE),
         completes(memory={CELL: NEW}, regs={"rcx": OLD}, keeps=False), regs={"rax": NEW, "rbx": VA, "r10": pte(), "r11": page()}, sets=(maps(page(write=False)), *caught_by(2))),
     row("pg.tlb.perm_down_invlpg", "A page made read-only cannot be written after INVLPG", LONG64, (WRITE, CHANGE, INVLPG, WRITE),
         faults(Vector.PF, 0x03, cr2=VA), regs={"rax": NEW, "rbx": VA, "r10": pte(), "r11": page(write=False)}, sets=(maps(page()),)),
+
+    row("pg.tlb.invlpg_hole",     "INVLPG of an address that nothing maps does nothing", LONG64, INVLPG, completes(), regs={"rbx": VA}, priority=2),
+
+    _old_or_new("pg.tlb.remap_stale",  "Before INVLPG the old frame or the new is seen, no other", (), (INVLPG,)),
+    _old_or_new("pg.tlb.cr3_global",   "MOV to CR3 may keep a global translation, a change of CR4.PGE does not", RELOAD_CR3, TOGGLE_PGE,
+                regs=GLOBAL | PGE_OFF_ON, sets=(maps(page(global_=True)), PGE_ON), requires=("pge",)),
+    _old_or_new("pg.tlb.pcid_noflush", "MOV to CR3 with bit 63 may keep a translation, INVLPG does not", (CR3_R13,), (INVLPG, CR3_R12),
+                regs=REMAP | {"r12": At("pml4"), "r13": At("pml4", KEEP)}, sets=(maps(page()), cr4(on=Cr4.pcide.mask)), requires=("pcid",)),
 
     _seen_after("pg.tlb.remap_invlpg",  "INVLPG drops a translation",                  INVLPG),
     _seen_after("pg.tlb.invlpg_global", "INVLPG drops a global translation",           INVLPG, regs=GLOBAL, sets=(maps(page(global_=True)), PGE_ON), requires=("pge",), priority=2),
