@@ -18,8 +18,6 @@ from virtproof.conformance.window import (
     WINDOW,
     WRITE,
     granted,
-    maps,
-    page,
     page_1g,
     page_2m,
     pde,
