@@ -38,7 +38,7 @@ READ           = Insn("48 8b 33", "mov rsi, qword ptr [rbx]")
 WRITE          = Insn("48 89 3b", "mov qword ptr [rbx], rdi")
 FETCH          = Insn("ff d3", "call rbx")
 LOAD_RDI, LOAD_RBP, LOAD_R8 = Insn("48 8b 3b", "mov rdi, qword ptr [rbx]"), Insn("48 8b 2b", "mov rbp, qword ptr [rbx]"), Insn("4c 8b 03", "mov r8, qword ptr [rbx]")
-SWAP           = Insn("41 92", "xchg eax, r10d")
+SWAP           = Insn("41 92", "xchg r10d, eax")
 CR4_R8         = Insn("41 0f 22 e0", "mov cr4, r8")
 SKIP = (  # a #PF handler that notes the error code in R9 and goes on behind the instruction, which has 3 bytes
     Insn("eb 13",          "jmp 0x15"),
