@@ -37,11 +37,14 @@ SOFTWARE = (
           ("pg.ctl.smap_implicit",)),
     Limit("one processor", "it has one processor",
           ("pio.x.smp", "mmio.x.smp", "slat.smp_delete", "smp.mp_set")),
+    Limit("halves of vectors", "its translator makes two accesses of 16 bytes before it looks where the page ends",
+          ("mmio.x.sse_cross",)),
     Limit("slots without memory", "the translator would crash with its host process",
           ("slat.hva_unmapped",)),
     Limit("the kernel's interface", "the rule is about KVM's interface",
           ("slat.overlap", "slat.unaligned", "slat.wrap", "slat.resize", "slat.hva_change",
-           "slat.flags_readonly_toggle", "int.lapic.irqfd_edge", "pio.x.in_kernel")),
+           "slat.flags_readonly_toggle", "int.lapic.irqfd_edge", "pio.x.in_kernel",
+           "mmio.x.ioapic_page")),
 )
 # fmt: on
 

@@ -7,6 +7,7 @@ alone, a doubleword clears the upper half.  CMOV reads whether its condition hol
 
 from virtproof.conformance.case import At, Insn, completes, family, mmio_read
 from virtproof.conformance.hole import BYTE, DOUBLEWORD, HOLE, QUADWORD, WORD, device
+from virtproof.conformance.window import CELL, VA, maps, page
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, linux, sdm
 from virtproof.spec.x86.flags import Rflags
@@ -22,6 +23,7 @@ row = family(
 
 LONG64 = Mode.LONG64
 OLD = 0x1122_3344_5566_7788
+POP_RSI_PUSH_RSI_RET = 0xC3_56_5E
 STACK = At("kernel_stack_top")
 CF, PF, ZF, SF, OF = (getattr(Rflags, name).mask for name in ("cf", "pf", "zf", "sf", "of"))
 READ1, READ2 = mmio_read(HOLE, 1, BYTE), mmio_read(HOLE, 2, WORD)
@@ -57,6 +59,9 @@ CASES = (
         completes(flags_set=ZF | PF, flags_clear=CF | SF | OF, accesses=(READ1,)), flags=2 | CF | SF | OF, priority=2),
     row("mmio.form.push_mem", "PUSH of a quadword reads it once", LONG64, Insn("ff 33", "push qword ptr [rbx]"),
         completes(regs={"rsp": STACK + -8}, memory={STACK + -8: QUADWORD}, accesses=(READ8,)), priority=2),
+    row("mmio.form.call_mem", "CALL through a pointer in a hole reads it once and goes there", LONG64, Insn("ff 13", "call qword ptr [rbx]"),
+        completes(regs={"rsi": At("kernel_code", 2)}, accesses=(mmio_read(HOLE, 8, VA),)), regs={"rbx": HOLE}, sets=(maps(page()),), fill={CELL: POP_RSI_PUSH_RSI_RET},
+        answers=(device(HOLE, VA.to_bytes(8, "little")),), priority=2),
     row("mmio.form.lods1", "LODSB reads a byte and moves on by 1", LONG64, Insn("ac", "lodsb al, byte ptr [rsi]"),
         completes(regs={"rax": 0x1122_3344_5566_778B, "rsi": HOLE + 1}, accesses=(READ1,)), regs={"rax": OLD, "rsi": HOLE}, priority=3),
     row("mmio.form.lods8", "LODSQ reads a quadword and moves on by 8", LONG64, Insn("48 ad", "lodsq rax, qword ptr [rsi]"),

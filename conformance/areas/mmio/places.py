@@ -6,19 +6,22 @@ APIC's page does not come out either.  There is no code in a hole: a jump there 
 """
 
 from virtproof.conformance.case import (
+    Answers,
     Insn,
     completes,
     family,
     faults,
     mmio_read,
     mmio_write,
+    msr,
     stops,
 )
 from virtproof.conformance.hole import DOUBLEWORD, HOLE, QUADWORD, WORD, device
-from virtproof.conformance.window import WINDOW, maps, page
+from virtproof.conformance.window import CELL, FRAME, VA, WINDOW, maps, page
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, linux, sdm
 from virtproof.spec.x86.exception import Vector
+from virtproof.spec.x86.msr import Msr
 
 row = family(
     "mmio",
@@ -27,10 +30,10 @@ row = family(
     linux("virt/kvm/api.rst", "'The kvm_run structure', KVM_EXIT_MMIO"),
 )
 
-LONG64, PROT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.REAL16
+LONG64, PROT32, COMPAT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.COMPAT32, Mode.REAL16
 OLD = 0x1122_3344_5566_7788
 HIGH = 1 << 33
-LOCAL_APIC = 0xFEE0_0000
+LOCAL_APIC, IO_APIC, HPET = 0xFEE0_0000, 0xFEC0_0000, 0xFED0_0000
 ROM = 0xF_0000  # where a PC has its BIOS, and our guests nothing
 
 LOAD4, STORE4 = Insn("8b 03", "mov eax, dword ptr [rbx]"), Insn("89 03", "mov dword ptr [rbx], eax")
@@ -39,7 +42,17 @@ STORE4_RDI = Insn("89 07", "mov dword ptr [rdi], eax")
 LOAD4_ADDR32 = Insn("67 8b 03", "mov eax, dword ptr [ebx]")
 LOAD_VERSION = Insn("8b 43 30", "mov eax, dword ptr [rbx + 0x30]")
 AND_F0 = Insn("25 f0 00 00 00", "and eax, 0xf0")
-JUMP = Insn("ff e3", "jmp rbx")
+JUMP, CALL = Insn("ff e3", "jmp rbx"), Insn("ff d3", "call rbx")
+STORE_1 = Insn("c7 03 01 00 00 00", "mov dword ptr [rbx], 1")
+LOAD_FS = Insn("64 8b 04 25 08 00 00 00", "mov eax, dword ptr fs:[8]")
+SIB = (
+    Insn("8b 44 0b 08", "mov eax, dword ptr [rbx + rcx + 8]"),
+    Insn("8b 54 4b fc", "mov edx, dword ptr [rbx + rcx*2 - 4]"),
+    Insn("8b 74 8b 80", "mov esi, dword ptr [rbx + rcx*4 - 0x80]"),
+    Insn("8b bc cb 00 f0 ff ff", "mov edi, dword ptr [rbx + rcx*8 - 0x1000]"),
+)
+# At VA: mov eax, [rip + ...], which is 8 bytes into the page behind; ret.
+RIP_RELATIVE = int.from_bytes(b"\x8b\x05" + (WINDOW + 0x1008 - (VA + 6)).to_bytes(4, "little") + b"\xc3", "little")
 
 REAL = (
     Insn("b8 00 f0", "mov ax, 0xf000"),
@@ -104,6 +117,28 @@ CASES = (
     row("mmio.x.apic_page.none", "Without one it does",                   LONG64, (LOAD_VERSION, AND_F0),
         completes(regs={"rax": 0x80}, accesses=(mmio_read(LOCAL_APIC + 0x30, 4, DOUBLEWORD),)),
         regs={"rbx": WINDOW}, sets=(maps(page(LOCAL_APIC)),), answers=(device(LOCAL_APIC + 0x30),), refs=("mmio.x.apic_page",)),
+    row("mmio.x.compat",     "A hole in compatibility mode",              COMPAT32, PROT,
+        completes(regs={"rax": DOUBLEWORD}, accesses=(mmio_read(HOLE, 4, DOUBLEWORD), mmio_write(HOLE, 2, WORD), mmio_write(HOLE, 4, DOUBLEWORD))),
+        regs={"rbx": HOLE}, answers=(device(),), priority=2),
+    row("mmio.x.seg_base",   "The base of FS is part of the address",     LONG64, LOAD_FS,
+        completes(regs={"rax": 0x3526_1708}, accesses=(mmio_read(HOLE + 8, 4, 0x3526_1708),)), sets=(msr(Msr.IA32_FS_BASE, HOLE),), answers=(device(),), priority=2),
+    row("mmio.x.rip_rel",    "An address relative to RIP counts from the end of the instruction", LONG64, CALL,
+        completes(regs={"rax": 0x3526_1708}, accesses=(mmio_read(HOLE + 8, 4, 0x3526_1708),)),
+        regs={"rbx": VA}, sets=(maps(page()), maps(page(HOLE), 1)), fill={CELL: RIP_RELATIVE}, answers=(device(),), priority=2),
+    row("mmio.x.sib",        "Each scale, and displacements of both signs and sizes", LONG64, SIB,
+        completes(regs={"rax": 1, "rdx": 2, "rsi": 3, "rdi": 4},
+                  accesses=(mmio_read(HOLE + 0x201C, 4, 1), mmio_read(HOLE + 0x2024, 4, 2), mmio_read(HOLE + 0x1FD0, 4, 3), mmio_read(HOLE + 0x10A0, 4, 4))),
+        regs={"rbx": HOLE + 0x2000, "rcx": 0x14}, answers=(Answers("mmio", HOLE, 0x3000, (1, 2, 3, 4)),), priority=2),
+    row("mmio.x.ioapic_page", "With an I/O APIC in the kernel its page does not come out", LONG64, (STORE_1, LOAD4),
+        completes(regs={"rax": 1}, accesses=()), regs={"rbx": WINDOW}, sets=(maps(page(IO_APIC)),), irqchip=True, priority=2),
+    row("mmio.x.ioapic_page.none", "Without one it does",                 LONG64, (STORE_1, LOAD4),
+        completes(regs={"rax": DOUBLEWORD}, accesses=(mmio_write(IO_APIC, 4, 1), mmio_read(IO_APIC, 4, DOUBLEWORD))),
+        regs={"rbx": WINDOW}, sets=(maps(page(IO_APIC)),), answers=(device(IO_APIC),), refs=("mmio.x.ioapic_page",), priority=2),
+    row("mmio.x.hpet",       "No HPET is in the kernel: its page comes out", LONG64, LOAD4,
+        completes(regs={"rax": DOUBLEWORD}, accesses=(mmio_read(HPET, 4, DOUBLEWORD),)),
+        regs={"rbx": WINDOW}, sets=(maps(page(HPET)),), answers=(device(HPET),), irqchip=True, priority=2),
+    row("mmio.x.fetch_cross", "An instruction that goes on in a hole ends the guest with an internal error", LONG64, JUMP,
+        stops("internal error"), regs={"rbx": WINDOW + 0xFFE}, sets=(maps(page()), maps(page(HOLE), 1)), fill={FRAME + 0xFF8: 0x11B8 << 48}, priority=2),  # b8: MOV EAX, imm32
     row("mmio.x.fetch",      "A jump into a hole ends the guest with an internal error", LONG64, JUMP,
         stops("internal error"), regs={"rbx": HOLE}, answers=(device(),)),
 )

@@ -138,6 +138,6 @@ CASES: tuple[Row | HostScript, ...] = (
     script(id="pg.l4.rsvd.pdpte_bitmaxphyaddr", title="PDPTE bit MAXPHYADDR is reserved", script=partial(_at_maxphyaddr, "pdpte"), requires=NARROW, priority=2),
     script(id="pg.l4.rsvd.pde_bitmaxphyaddr",   title="PDE bit MAXPHYADDR is reserved",   script=partial(_at_maxphyaddr, "pde"),   requires=NARROW, priority=2),
     script(id="pg.l4.rsvd.pte_bitmaxphyaddr",   title="PTE bit MAXPHYADDR is reserved",   script=partial(_at_maxphyaddr, "pte"),   requires=NARROW),
-    script(id="pg.misc.maxphy_top",             title="The highest frame is no reserved one: it leads to its own address", script=_top_frame),
+    script(id="pg.misc.maxphy_top",             title="The highest frame is no reserved one: it leads to its own address", script=_top_frame, refs=("mmio.x.gpa_bits",)),
 )
 # fmt: on

@@ -72,7 +72,7 @@ CASES = (
     row("pg.p32.4m_dirty",   "... written: accessed and dirty are set",     PSE32, WRITE, completes(memory={PDE1: entry("entry", P | RW | PS | A | D)}), regs=AT_LARGE, sets=maps_large(P | RW | PS), **IN_LARGE),
     row("pg.p32.4m_pse0",    "With CR4.PSE clear, PS is ignored",           PSE32, READ,  READS, regs=AT_LARGE, sets=(mem32(PDE1, PTE + (P | PS)), mem32(PTE + 4, FRAME + P), cr4(off=Cr4.pse.mask)), fill={FRAME + 0x128: OLD}, priority=2),
     row("pg.p32.pse36",      "Bits 20:13 of a page of 4 MiB are its address bits 39:32", PSE32, READ, READS, regs=AT_LARGE, sets=(mem32(PDE1, P | PS | 1 << 13),), ram=(Ram(GIB4, 0x2000),), fill={GIB4 + 0x1128: OLD}, requires=("pse", "pse36"), priority=2),
-    row("pg.ad.p32",         "A write sets A in both levels, and D in the page's entry alone", PSE32, WRITE, completes(memory={PDE: entry("directory entry", P | RW | US | A), PTE: entry("entry", P | RW | A | D)}), regs=AT_PAGE, sets=(mem32(PDE, PTE + (P | RW | US)), *maps(P | RW)), priority=2),
+    row("pg.p32.ad",         "A write sets A in both levels, and D in the page's entry alone", PSE32, WRITE, completes(memory={PDE: entry("directory entry", P | RW | US | A), PTE: entry("entry", P | RW | A | D)}), regs=AT_PAGE, sets=(mem32(PDE, PTE + (P | RW | US)), *maps(P | RW)), priority=2, refs=("pg.ad.p32",)),
     row("pg.p32.pse36_rsvd", "Bit 21 of a page of 4 MiB is reserved",       PSE32, READ,  refused(9, AT_LARGE), regs=AT_LARGE, sets=maps_large(P | PS | 1 << 21), **IN_LARGE, priority=2),
 )
 # fmt: on
