@@ -16,7 +16,7 @@ help:
 	@echo 'make test       run the linters, the type checker and all tests'
 	@echo 'make lint       run the linters and the type checker'
 	@echo 'make fuzz       damage a million inputs of the parsers: only our own errors may come out'
-	@echo 'make lab        boot all lab hosts, and check that virtproof names what is wrong with each'
+	@echo 'make lab        boot all lab hosts, and check that virtproof names what is wrong with each; boot the image'
 	@echo 'make bundle     build dist/virtproof.pyz and dist/virtproof-collect.pyz, which need no installation'
 	@echo 'make bench      measure, against C programs that do the same'
 	@echo 'make clean      remove what the others made'
@@ -41,9 +41,10 @@ fuzz: $(venv)/installed-dev
 	VIRTPROOF_FUZZ=$(FUZZ) $(bin)/python -m pytest tests/fuzz
 
 lab: $(venv)/installed-dev
-	@.ci/prepare qemu-system-x86 xorriso binutils
+	@.ci/prepare qemu-system-x86 xorriso binutils zstd mtools grub-pc-bin grub-efi-amd64-bin ovmf dosfstools e2fsprogs
 	$(bin)/virtproof lab build bochs
 	$(bin)/virtproof lab run all
+	VIRTPROOF_LAB=all $(bin)/python -m pytest tests/lab/image
 
 bundle: $(venv)/installed-dev
 	@.ci/prepare gcc binutils

@@ -160,15 +160,19 @@ def _requirements(root: str) -> tuple[str, ...]:
 def _add_compiled(archive: Archive, path: Path, where: str) -> None:
     try:
         archive.file(where + "c", _compiled(path.read_bytes(), "/" + where))
-    except SyntaxError:  # a file for another version of Python, as some packages have
+    except (SyntaxError, ValueError):  # a file for another version of Python, as some packages have
         archive.file(where, path.read_bytes())
 
 
 def _compiled(source: bytes, name: str) -> bytes:
-    """The content of a .pyc that is never checked against its source (PEP 552)."""
+    """The content of a .pyc that is never checked against its source (PEP 552).
+
+    The marshal module's format 2 has no back references: what becomes one depends on who else in this process holds
+    the object, and the same source shall give the same bytes.  Raises ValueError where that format will not do.
+    """
     code = compile(source, name, "exec", dont_inherit=True)
     unchecked = (1).to_bytes(4, "little")
-    return importlib.util.MAGIC_NUMBER + unchecked + importlib.util.source_hash(source) + marshal.dumps(code)
+    return importlib.util.MAGIC_NUMBER + unchecked + importlib.util.source_hash(source) + marshal.dumps(code, 2)
 
 
 def _stripped(path: Path) -> bytes:

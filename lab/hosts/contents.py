@@ -33,20 +33,28 @@ _TOOL_PROGRAMS = (
 
 def initrds(kernel: Kernel, *, tools: bool) -> tuple[Path, ...]:
     """The parts that hosts with this kernel share, built where the cache does not have them.  Raises ``Fault``."""
-    sources = initramfs_python.sources()
     busybox = debian.unpacked("busybox-static").name
     makers = (initramfs, initramfs_python, initramfs_linux)
     parts = [
-        _built("python", (sys.version, *initramfs_python.distributions()), makers, _add_python),
-        _built(
-            "virtproof", [_digest(sources)], makers, lambda archive: initramfs_python.add_virtproof(archive, sources)
-        ),
+        *python(),
         _built("linux", (busybox, kernel.root.name), makers, lambda archive: _add_linux(archive, kernel)),
     ]
     if tools:
         packages = sorted({debian.unpacked(package).name for package, _ in _TOOL_PROGRAMS})
         parts.append(_built("tools", packages, makers, _add_tools))
     return tuple(parts)
+
+
+def python() -> tuple[Path, ...]:
+    """The parts with Python, virtproof and what it needs, which do not depend on the kernel.  Raises ``Fault``."""
+    sources = initramfs_python.sources()
+    makers = (initramfs, initramfs_python)
+    return (
+        _built("python", (sys.version, *initramfs_python.distributions()), makers, _add_python),
+        _built(
+            "virtproof", [_digest(sources)], makers, lambda archive: initramfs_python.add_virtproof(archive, sources)
+        ),
+    )
 
 
 def job(host: LabHost, command: Sequence[str], *, tools: bool) -> bytes:

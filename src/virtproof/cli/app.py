@@ -24,7 +24,20 @@ USAGE = 64
 OWN_ERROR = 4  # those of results.Outcome, which is slow to import
 INTERRUPTED = 130
 
-COMMANDS = ("check", "probe", "collect", "import", "guests", "guest", "cases", "judge", "report", "lab", "crosscheck")
+COMMANDS = (
+    "check",
+    "probe",
+    "collect",
+    "import",
+    "guests",
+    "guest",
+    "cases",
+    "judge",
+    "report",
+    "lab",
+    "image",
+    "crosscheck",
+)
 
 
 class Commands(click.Group):

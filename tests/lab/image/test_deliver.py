@@ -1,0 +1,159 @@
+"""Results leave the image: to a real server, through a real terminal device."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from virtproof.lab.image import deliver
+from virtproof.lab.image.receive import receive
+from virtproof.spec.fault import Fault
+
+FILES = {"run.json": b'{"a": 1}\n', "evidence.json.gz": b"\x1f\x8b\x08zz", "report.html": bytes(range(256)) * 1000}
+
+
+class Server:
+    """Takes what is put, or refuses with a status."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, bytes] = {}
+        self.status = 201
+        self.busy = 0  # requests to refuse before
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                data = self.rfile.read(int(self.headers["Content-Length"]))
+                if outer.busy:
+                    outer.busy -= 1
+                    self.send_response(503)
+                else:
+                    outer.taken[self.path] = data
+                    self.send_response(outer.status)
+                self.end_headers()
+
+            def log_message(self, *words: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever)
+
+
+@pytest.fixture
+def server():
+    one = Server()
+    one.thread.start()
+    yield one
+    one.server.shutdown()
+    one.thread.join()
+    one.server.server_close()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_put_appends_the_names(server, slash):
+    deliver.put(f"http://127.0.0.1:{server.port}/rack 7".replace(" ", "%20") + slash, FILES)
+    assert server.taken == {f"/rack%207/{name}": data for name, data in FILES.items()}
+
+
+def test_a_server_that_refuses_is_quoted(server):
+    server.status = 507
+    with pytest.raises(Fault, match=r"PUT http://127\.0\.0\.1:\d+/run\.json: HTTP status 507 Insufficient Storage"):
+        deliver.put(f"http://127.0.0.1:{server.port}", FILES)
+
+
+def test_nobody_at_the_address(server):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # not listening
+        with pytest.raises(Fault, match="Connection refused"):
+            deliver.put(f"http://127.0.0.1:{free.getsockname()[1]}", FILES)
+
+
+@pytest.mark.parametrize("address", ["http://", "http://h:port/", "http://[::", "http://a b/"])
+def test_an_address_that_is_none(address):
+    with pytest.raises(Fault, match="PUT http://"):
+        deliver.put(address, FILES)
+
+
+def test_what_is_streamed_is_received():
+    here, there = os.openpty()
+    received: dict[str, bytes] = {}
+
+    def take() -> None:
+        received.update(receive(lambda size: os.read(here, size), "the terminal"))
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    try:
+        deliver.stream(Path(os.ttyname(there)), FILES)
+        reader.join(30)
+    finally:
+        os.close(here)
+        os.close(there)
+    assert received == FILES
+
+
+def test_a_port_that_is_no_terminal(tmp_path):
+    (tmp_path / "port").touch()
+    for name in ("port", "gone"):
+        with pytest.raises(Fault, match=f"send to .*/{name}: "):
+            deliver.stream(tmp_path / name, FILES)
+
+
+class Tools:
+    """Stands for findfs, mount and umount: the partition is a folder."""
+
+    def __init__(self, monkeypatch, folder: Path) -> None:
+        self.calls: list[tuple[str, ...]] = []
+        self.device, self.file_system, self.unmounts = "/dev/sdb1\n", "vfat", True
+        monkeypatch.setattr(deliver, "MOUNT", folder)
+        monkeypatch.setattr(deliver, "_run", self.run)
+
+    def run(self, *command: str):
+        self.calls.append(command)
+        match command:
+            case ("findfs", _):
+                return deliver.subprocess.CompletedProcess(command, not self.device, self.device, "")
+            case ("mount", "-t", kind, *_):
+                return deliver.subprocess.CompletedProcess(command, kind != self.file_system, "", "")
+        return deliver.subprocess.CompletedProcess(command, not self.unmounts, "", "busy")
+
+
+@pytest.fixture
+def tools(monkeypatch, tmp_path):
+    return Tools(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize("kind", deliver.FILE_SYSTEMS)
+def test_a_partition_is_mounted_written_and_unmounted(tools, tmp_path, kind):
+    tools.file_system = kind
+    deliver.store("RESULTS", "rack7/host-3", FILES)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "rack7/host-3").iterdir()} == FILES
+    assert tools.calls[0] == ("findfs", "LABEL=RESULTS")
+    assert tools.calls[-2:] == [("mount", "-t", kind, "/dev/sdb1", str(tmp_path)), ("umount", str(tmp_path))]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("device", "", "no disk has such a partition"),
+        ("file_system", "ntfs", "/dev/sdb1 has no file system of ext4 or vfat"),
+        ("unmounts", False, "busy"),
+    ],
+)
+def test_a_partition_that_cannot_be_written(tools, field, value, says):
+    setattr(tools, field, value)
+    with pytest.raises(Fault, match=f"partition with the label RESULTS: {says}"):
+        deliver.store("RESULTS", "x", FILES)
+
+
+def test_a_partition_without_room_is_unmounted(tools, tmp_path):
+    (tmp_path / "x").write_bytes(b"in the way")
+    with pytest.raises(Fault, match="partition with the label RESULTS"):
+        deliver.store("RESULTS", "x", FILES)
+    assert tools.calls[-1][0] == "umount"
