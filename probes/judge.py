@@ -59,10 +59,11 @@ def judge(
 ) -> Judgement:
     """Judge a host.  ``backend`` is what the guests ran on, where that was not the host's own KVM."""
     answers = ask(snapshot)
-    host, backend = host_of(answers), backend or backend_of(snapshot)
+    host, own = host_of(answers), backend_of(snapshot)
+    backend = backend or own
     hardware = {claim.name: claim.hardware for claim in ALL_CLAIMS}
     joined = tuple(join(claim, hardware[claim.name], case_results, proofs, backend) for claim in claims(answers))
-    bench = _Bench(answers, {claim.name: claim for claim in joined}, case_results, profile, host, backend)
+    bench = _Bench(answers, {claim.name: claim for claim in joined}, case_results, profile, host, backend, own)
     findings = bench.findings(waivers, today)
     outcome = _outcome(profile, findings, case_results)
     return Judgement(
@@ -86,7 +87,8 @@ class _Bench:
     results: Sequence[CaseResult]
     profile: Profile
     host: Host
-    backend: Backend
+    backend: Backend  # what the guests ran on
+    own: Backend  # what is behind the host's own /dev/kvm
 
     def findings(self, waivers: Sequence[Waiver], today: date) -> tuple[Finding, ...]:
         found = [self._waived(self._finding(one), waivers, today) for one in self.profile.requirements]
@@ -107,7 +109,7 @@ class _Bench:
         else:
             standing = Standing.UNKNOWN
         finding = _blank(requirement, standing, (answered.evidence,), (str(answered.fact.cite),))
-        details = {"what": requirement.title, "detail": answered.evidence, "module": self.backend.name}
+        details = {"what": requirement.title, "detail": answered.evidence, "module": self.own.name}
         if standing is Standing.UNKNOWN:
             reason = answered.answer.reason if isinstance(answered.answer, Unknown) else ""
             return _caused(finding, why_unread(reason), details, "")

@@ -79,6 +79,14 @@ def test_guests_on_the_software_engine_say_nothing_about_the_host(intel, profile
             assert "software engine (unicorn 2.1.4)" in claim.proof_reason
 
 
+def test_what_is_behind_kvm_is_named_whatever_the_guests_ran_on(amd, profile):
+    (amd.root / "sys/module/kvm_amd").rename(amd.root / "sys/module/kvm_pvm")
+    unicorn = Backend(engine="software", name="unicorn 2.1.4", software=True)
+    found = finding(judge(amd.collect(), RAN, profile, today=TODAY, backend=unicorn), "hardware-backend")
+    assert "kvm_pvm" in found.cause_text
+    assert "unicorn" not in found.cause_text
+
+
 def test_what_fails_on_the_software_engine_is_not_the_hosts_fault(intel, profile):
     unicorn = Backend(engine="software", name="unicorn 2.1.4", software=True)
     results = (*RAN, case("trap.de.bad", verdict=FAIL))
