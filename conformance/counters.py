@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from virtproof.conformance.case import Program
-from virtproof.conformance.guest import Inapplicable, check_program
+from virtproof.conformance.guest import Calls, Inapplicable, check_program
 from virtproof.results import Check
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.kvm_vcpu import KvmVcpu
 from virtproof.vmm.machine import Machine
 
-PARAMETERS = {"kvm_intel": "ept", "kvm_amd": "npt"}  # of the module: is second-level translation on?
+SECOND_LEVEL = MappingProxyType({"kvm_intel": "ept", "kvm_amd": "npt"})  # the parameter, by module
 
 
 def vcpu_of(machine: Machine) -> KvmVcpu:
@@ -34,16 +35,26 @@ def needs_hardware(engine: Engine, *names: str) -> None:
         raise Inapplicable(f"the backend is {backend.name}: the rule is about {' or '.join(names) or 'hardware'}")
 
 
+def parameter(module: str, name: str) -> bool | None:
+    """Is a parameter of a kernel module on, as the module reads it back?  None: nobody says."""
+    try:
+        value = Path(f"/sys/module/{module}/parameters/{name}").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return None
+    return value not in ("N", "0")
+
+
+def needs_parameter(engine: Engine, names: Mapping[str, str]) -> None:
+    """Raise ``Inapplicable`` where the backend is software, none of the modules in ``names``, or told to do without."""
+    needs_hardware(engine, *names)
+    module = engine.backend.name
+    if parameter(module, names[module]) is False:
+        raise Inapplicable(f"{module} runs with {names[module]} off: it claims nothing of the kind")
+
+
 def needs_second_level(engine: Engine) -> None:
     """Raise ``Inapplicable`` where the backend is software, or is told to do without second-level translation."""
-    needs_hardware(engine, *PARAMETERS)
-    name = PARAMETERS[engine.backend.name]
-    try:
-        value = Path(f"/sys/module/{engine.backend.name}/parameters/{name}").read_text(encoding="ascii").strip()
-    except OSError:
-        return  # nobody says that it is off
-    if value in ("N", "0"):
-        raise Inapplicable(f"{engine.backend.name} runs with {name}={value}: it keeps shadow page tables")
+    needs_parameter(engine, SECOND_LEVEL)
 
 
 class Counted:
@@ -53,12 +64,21 @@ class Counted:
         self.readings: dict[int, dict[str, int]] = {}
 
     def run(
-        self, case: Program, engine: Engine, *, furnish: Callable[[Machine], None] = lambda machine: None
+        self,
+        case: Program,
+        engine: Engine,
+        *,
+        furnish: Callable[[Machine], None] = lambda machine: None,
+        calls: Calls | None = None,
     ) -> Iterator[Check]:
-        """Run the program and check its observations.  Raises ``GuestStopped``."""
-        return check_program(case, engine, furnish=furnish, calls={n: partial(self._read, n) for n in (1, 2, 3)})
+        """Run the program and check its observations.  ``calls`` are done before reading.  Raises ``GuestStopped``."""
+        acts = dict(calls or {})
+        return check_program(case, engine, furnish=furnish, calls={n: partial(self.read, n, acts) for n in (1, 2, 3)})
 
-    def _read(self, act: int, machine: Machine) -> None:
+    def read(self, act: int, calls: Calls, machine: Machine) -> None:
+        """Do the act and read the counters."""
+        if act in calls:
+            calls[act](machine)
         values = vcpu_of(machine).statistics()
         self.readings[act] = {name: value for name, value in values.items() if isinstance(value, int)}
 

@@ -56,6 +56,7 @@ FEATURES = {f.name: f for f in (
     Feature("fsgsbase",   0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).fsgsbase),
     Feature("umip",       0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).umip),
     Feature("avx512f",    0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).avx512f),
+    Feature("la57",       0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).la57),
     Feature("pku",        0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).pku),
     Feature("tsc_adjust", 0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).tsc_adjust),
     Feature("rdpid",      0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).rdpid),

@@ -72,6 +72,7 @@ RECIPES: Mapping[str, Recipe] = {
     "litmus":     in_c("litmus.c"),
     "pingpong":   in_c("pingpong.c"),
     "exits":      in_c("exits.c"),
+    "nested":     in_c("nested.c"),
     "cpuid":      in_c("cpuid.c"),
     "msr":        in_c("msr.c"),
 }

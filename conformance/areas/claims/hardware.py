@@ -4,7 +4,8 @@ An interpreter behind /dev/kvm emulates instructions where VT-x and AMD-V run th
 (``insn_emulation``): while a guest runs plain ring-0 code in 64-bit mode, that counter stands still, and so, nearly, do
 exits.  CPUID leaves the guest each time on VT-x, and on AMD-V as KVM sets it up.
 
-claim.backend is about every host: behind an interpreter it fails, and that is the finding.
+claim.backend and its like are about every host: behind an interpreter they fail, and that is the finding.  A backend may
+run user code directly and interpret the kernel's, so each ring is looked at.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from virtproof.conformance.case import At, Case, HostScript, Program
+from virtproof.conformance.case import At, Case, HostScript, Insn, Program, completes, family
 from virtproof.conformance.counters import Counted, needs_hardware, within
+from virtproof.conformance.guest import check
+from virtproof.conformance.window import WINDOW, maps, page
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
 from virtproof.spec.cite import apm, linux, sdm
 from virtproof.vmm.engine import Engine
+from virtproof.vmm.machine import Machine
 
 CITE = (
     sdm("3C", "Introduction to Virtual Machine Extensions, 'Introduction to VMX Operation'"),
@@ -63,6 +67,45 @@ def _hardware(name: str, engine: Engine) -> Iterable[Check]:
     yield within(f"{CPUIDS} times CPUID", cost, "exits", CPUIDS, 2 * CPUIDS)
 
 
+# fmt: off
+LOOK = Insn("8a 03", "mov al, byte ptr [rbx]")
+LOOP = (LOOK, Insn("48 8d 7c bf 01", "lea rdi, [rdi + rdi*4 + 1]"), Insn("ff c9", "dec ecx"), Insn("75 f7", "jne 2"), LOOK)
+# fmt: on
+HOLE = 0x2000_0000
+
+
+class _Looks:
+    """A device in memory whose reads are acts: user code may have no ports."""
+
+    def __init__(self, counted: Counted, machine: Machine) -> None:
+        self._counted, self._machine, self._reads = counted, machine, 0
+
+    def read(self, offset: int, size: int) -> int:
+        self._reads += 1
+        self._counted.read(self._reads, {}, self._machine)
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        pass
+
+
+def _user(engine: Engine) -> Iterable[Check]:
+    counted = Counted()
+    value = 0
+    for _ in range(LOOPS):
+        value = 5 * value + 1 & MASK
+    guest = family("claims")(
+        "user", "", Mode.LONG64, LOOP, completes(regs={"rdi": value, "rcx": 0}, keeps=False), ring=3, seconds=20.0,
+        regs={"rbx": WINDOW, "rcx": LOOPS, "rdi": 0}, sets=(maps(page(HOLE, user=True)),),
+    )  # fmt: skip
+
+    def furnish(machine: Machine) -> None:
+        machine.bus.add_mmio(HOLE, 1, _Looks(counted, machine), "looks")
+
+    yield from check(guest, engine, furnish=furnish)
+    yield within(f"{3 * LOOPS} plain instructions", counted.first, "insn_emulation", 0, 100)
+
+
 def proof(name: str, claim: str, title: str) -> Case:
     return HostScript(
         id=f"claim.{claim}", title=title, area="claims", mode=Mode.LONG64, cite=CITE, script=partial(_hardware, name),
@@ -76,5 +119,9 @@ CASES: tuple[Case, ...] = (
     HostScript(
         id="claim.backend", title="Nothing emulates plain code", area="claims", mode=Mode.LONG64, cite=CITE,
         script=_plain, seconds=30.0,
+    ),
+    HostScript(
+        id="claim.backend.ring3", title="Nothing emulates plain user code", area="claims", mode=Mode.LONG64, cite=CITE,
+        script=_user, seconds=30.0,
     ),
 )  # fmt: skip

@@ -43,7 +43,7 @@ row = family(
     irqchip=True,
     sets=(maps(page(APIC_BASE)),),
 )
-X2APIC = {"requires": ("x2apic",)}
+X2APIC = {"requires": ("x2apic",), "proves": ("x2apic",)}
 
 # fmt: off
 CASES = (

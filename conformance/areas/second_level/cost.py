@@ -51,7 +51,14 @@ def program(id: str, test: str, observations: tuple[int, ...], rounds: int) -> P
 Limits = Mapping[str, tuple[int, int]]  # by how much a counter may grow
 
 
-def costs(id: str, title: str, test: str, observations: tuple[int, ...], limits: Limits) -> Case:  # noqa: A002
+def costs(
+    id: str,  # noqa: A002
+    title: str,
+    test: str,
+    observations: tuple[int, ...],
+    limits: Limits,
+    refs: tuple[str, ...] = (),
+) -> Case:
     def script(engine: Engine) -> Iterable[Check]:
         needs_second_level(engine)
         counted = Counted()
@@ -59,13 +66,13 @@ def costs(id: str, title: str, test: str, observations: tuple[int, ...], limits:
         for name, (least, most) in limits.items():
             yield within(f"{ROUNDS} times", counted.first, name, least, most)
 
-    return proof(id, title, script)
+    return proof(id, title, script, refs)
 
 
-def proof(id: str, title: str, script: Callable[[Engine], Iterable[Check]]) -> Case:  # noqa: A002
+def proof(id: str, title: str, script: Callable[[Engine], Iterable[Check]], refs: tuple[str, ...] = ()) -> Case:  # noqa: A002
     return HostScript(
         id=id, title=title, area="second_level", mode=Mode.LONG64, cite=CITE, script=script,
-        proves=("ept", "npt"), discriminates=True, seconds=20.0,
+        proves=("ept", "npt"), discriminates=True, refs=refs, seconds=20.0,
     )  # fmt: skip
 
 
@@ -112,7 +119,7 @@ def _descriptor(engine: Engine) -> Iterable[Check]:
 
 # fmt: off
 CASES: tuple[Case, ...] = (
-    costs("slat.pf_noexit",     "A guest's page fault is the guest's own",      "faults",        (ALIAS,), {"pf_guest": (0, 0), "exits": (0, NOISE)}),
+    costs("slat.pf_noexit",     "A guest's page fault is the guest's own",      "faults",        (ALIAS,), {"pf_guest": (0, 0), "exits": (0, NOISE)}, ("claim.ept", "claim.npt")),
     costs("slat.cr3_noexit",    "MOV to CR3 does not leave the guest",          "cr3_loads",     (),       {"exits": (0, NOISE)}),
     costs("slat.invlpg_noexit", "INVLPG does not leave the guest",              "invalidations", (),       {"invlpg": (0, 0), "exits": (0, NOISE)}),
     proof("slat.ept_count",     "A page costs one fault, whatever its address", _fresh_pages),
