@@ -37,6 +37,7 @@ COMPLETE = (
     "msr",
     "sensitive",
     "traps",
+    "claims",
 )  # areas of which every rule of priority 1 and 2 has a case, or a reason
 OMITTED = {
     row["id"]: row["reason"]
