@@ -9,6 +9,8 @@ from virtproof.kvm import CpuidEntry
 from virtproof.spec.x86 import cpuid, cpuid_extended
 from virtproof.vmm.engine import Engine
 
+_Extended2 = cpuid_extended.Leaf80000021Eax
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -33,7 +35,7 @@ class Feature:
 # fmt: off
 FEATURES = {f.name: f for f in (
     Feature("Intel vendor", 0x0,       0, "ebx", lambda v: v == 0x756E_6547),
-    Feature("AMD vendor", 0x0,       0, "ebx", lambda v: v == 0x6874_7541),
+    Feature("AMD vendor", 0x0,         0, "ebx", lambda v: v == 0x6874_7541),
     Feature("vme",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).vme),
     Feature("pse",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pse),
     Feature("pae",        0x1,         0, "edx", lambda v: cpuid.Leaf1Edx(v).pae),
@@ -49,6 +51,7 @@ FEATURES = {f.name: f for f in (
     Feature("xsave",      0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).xsave),
     Feature("avx",        0x1,         0, "ecx", lambda v: cpuid.Leaf1Ecx(v).avx),
     Feature("pmu",        0xA,         0, "eax", lambda v: cpuid.LeafAEax(v).counters > 0),
+    Feature("xgetbv1",    0xD,         1, "eax", lambda v: cpuid.LeafDSub1Eax(v).xgetbv_1),
     Feature("xsaves",     0xD,         1, "eax", lambda v: cpuid.LeafDSub1Eax(v).xsaves),
     Feature("smep",       0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).smep),
     Feature("smap",       0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).smap),
@@ -67,6 +70,7 @@ FEATURES = {f.name: f for f in (
     Feature("nx",         0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).nx),
     Feature("page1gb",    0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).page1gb),
     Feature("long mode",  0x8000_0001, 0, "edx", lambda v: cpuid_extended.Leaf80000001Edx(v).lm),
+    Feature("null_select_clears_base", 0x8000_0021, 0, "eax", lambda v: _Extended2(v).null_select_clears_base),
     # Bit 51 of a paging entry is reserved only where physical addresses are narrower.
     Feature("MAXPHYADDR below 52", 0x8000_0008, 0, "eax", lambda v: v & 0xFF < 52),
 )}

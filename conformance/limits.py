@@ -21,8 +21,20 @@ class Limit:
 
 # fmt: off
 SOFTWARE = (
-    Limit("segment limits", "its translator does not compare addresses with segment limits",
-          ("mode.trans.pm16_limit*", "priv.vm86.limit", "trap.real.gp_limit*")),
+    Limit("segment limits", "its translator does not compare accesses with the limit and type of segments",
+          ("mode.trans.pm16_limit*", "priv.vm86.limit", "trap.real.gp_limit*", "mode.limit.*.prot32*",
+           "mode.limit.compat_limit.long64", "mode.seg.ds.null.prot32", "mode.seg.ds.ro", "mode.seg.ds.ldt_ok.prot32",
+           "mode.seg.ss.expdown", "mode.task.df.prot32")),
+    Limit("task gates", "interrupts through task gates are not carried out",
+          ("mode.task.int_gate.prot32", "mode.task.exc_ec.prot32", "mode.task.nmi.prot32", "mode.task.irq.prot32",
+           "mode.task.pf.pae32", "mode.task.*_bad.prot32")),
+    Limit("canonical bases", "its translator takes bases of segments and tables that are not canonical",
+          ("mode.seg.l*_nc", "mode.seg.l*.nc", "mode.misc.fsgsbase_nc")),
+    Limit("far transfers", "its translator judges where some far transfers lead when registers have changed, or never",
+          ("mode.far.long_nc", "mode.far.retq_nc", "mode.iret.nc_rip", "mode.iret.null_ss_compat",
+           "mode.syscall.sysret_nc", "mode.trans.cs_ld")),
+    Limit("flags of returns", "its translator loses RF of IRET, and steps over SYSRET itself",
+          ("mode.iret.rf", "mode.syscall.r11_tf")),
     Limit("alignment check", "its translator does not check alignment",
           ("trap.ac.dword.ring3", "trap.ac.store.ring3")),
     Limit("SIMD exceptions", "its translator raises no SSE floating-point exceptions",

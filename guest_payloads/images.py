@@ -61,6 +61,7 @@ RECIPES: Mapping[str, Recipe] = {
     "compat32":   assembled("long64.S",     "trampoline.ld", "64"),
     "long64":     assembled("long64.S",     "trampoline.ld", "64"),
     "fresh_zero": assembled("fresh_zero.S", "program.ld",    "64"),
+    "rounds":     assembled("rounds.S",     "program.ld",    "64"),
     "reproducer": assembled("reproducer.S", "reproducer.ld", "64"),
     "bare":       assembled("bare.S",       "bare.ld",       "64"),
     "smp":        in_c("smp.c"),

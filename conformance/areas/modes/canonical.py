@@ -5,7 +5,7 @@ reaches over the edge, even where its first bytes are mapped.  A CALL to such an
 pushed, a RET at the RET.  INVLPG and LEA take any address.  (Loads, branches and #SS are in segments.py.)
 """
 
-from virtproof.conformance.case import At, Insn, completes, family, faults, mem64
+from virtproof.conformance.case import At, Insn, completes, family, faults, mem8, mem64
 from virtproof.conformance.window import CELL, FRAME, OLD, maps, page, pde, pdpte, pml4e, table
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, sdm
@@ -45,6 +45,7 @@ CASES = (
     row("mode.canon.call",     "A CALL to such an address faults at the CALL and pushes nothing", LONG64, CALL,   GP, regs={"rbx": HOLE}, priority=2),
     row("mode.canon.ret",      "A RET to such an address faults at the RET, and RSP is kept", LONG64, (PUSH, RET),
         faults(Vector.GP, 0, regs={"rsp": At("kernel_stack_top", -8)}), regs={"rbx": HOLE}),
+    row("mode.canon.rsp",      "A PUSH to such an address raises #SS(0)",                    LONG64, PUSH,        faults(Vector.SS, 0, frame=At("ist1_top", -40)), regs={"rsp": HOLE + 8}, sets=(mem8(At("idt", 16 * Vector.SS + 4), 1),)),
     row("mode.canon.lea",      "LEA takes any address",                                      LONG64, LEA,         completes(regs={"rax": HOLE}), regs={"rbx": HOLE}, priority=3),
     row("mode.canon.invlpg",   "INVLPG takes any address",                                   LONG64, INVLPG,      completes(),                   regs={"rbx": HOLE}, priority=2),
     row("mode.canon.bit47_lo", "The last address below the hole is canonical",               LONG64, LOAD_BYTE,   completes(regs={"rax": 0x77}), regs={"rax": 0, "rbx": LAST}, sets=MAPPED_LAST, fill={FRAME + 0xFF8: 0x77 << 56}, priority=2),

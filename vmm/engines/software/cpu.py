@@ -56,6 +56,7 @@ class Cpu:
         state.efer = 0
         state.hflags2 |= GLOBAL_INTERRUPTS
         state.rip, state.rflags = 0xFFF0, 2
+        state.regs[RDX] = 0x600  # the family, as KVM has it
         state.hflags = 0
         self.later.xcr0 = Xcr0.x87.mask
         fpu.reset(self.uc)
