@@ -30,6 +30,12 @@ KNOWN: tuple[Known, ...] = (
         reason="AC = 1 opens user pages to the processor's own accesses, too",
         source="cpu/paging.cc: SMAP protections are disabled if EFLAGS.AC=1",
     ),
+    Known(
+        id="bochs-step-over-sysret", on="bochs *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.syscall.r11_tf",), fields=("saved RIP",),
+        reason="SYSRET that sets TF is not stepped itself",
+        source="cpu/proc_ctrl.cc, BX_CPU_C::SYSRET()",
+    ),
     # QEMU's own processor.  Sources are files of QEMU 7.2.
     Known(
         id="qemu-smap-implicit", on="qemu *", kind=Kind.EMULATOR_BUG,
@@ -51,7 +57,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="qemu-rsvd-p", on="qemu *", kind=Kind.EMULATOR_BUG,
-        cases=("pg.*",), fields=("error code",), bits=0x1,
+        cases=("pg.*", "mode.efer.nxe_rsvd"), fields=("error code",), bits=0x1,
         reason="the page fault of a reserved bit has P clear in its error code",
         source="target/i386/tcg/sysemu/excp_helper.c, mmu_translate(): do_fault_rsvd",
     ),
@@ -151,6 +157,45 @@ KNOWN: tuple[Known, ...] = (
         cases=("trap.real.gp_limit*", "mode.trans.pm16_limit*", "priv.vm86.limit"),
         reason="segment limits of data accesses are not checked",
         source="target/i386/tcg/translate.c, gen_lea_v_seg(): adds the base",
+    ),
+    Known(
+        id="qemu-segments", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.limit.*", "mode.seg.ds.*", "mode.seg.ss.expdown", "mode.task.df.prot32"),
+        reason="accesses are not compared with the limit and type of their segment",
+        source="target/i386/tcg/translate.c, gen_lea_v_seg(): adds the base",
+    ),
+    Known(
+        id="qemu-bases", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.seg.l?dt_nc", "mode.seg.ltr.nc", "mode.seg.lldt.nc", "mode.misc.fsgsbase_nc", "mode.syscall.lstar_nc"),
+        fields=(ANSWER, "exception"),
+        reason="bases and entry points that are not canonical are taken",
+        source="target/i386/tcg/seg_helper.c, helper_ltr() and helper_lldt(); sysemu/misc_helper.c, helper_wrmsr()",
+    ),
+    Known(
+        id="qemu-far-transfers", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.far.long_nc", "mode.far.retq_nc", "mode.iret.null_ss_compat", "mode.iret.nc_rip", "mode.trans.cs_ld"),
+        fields=(ANSWER, "saved RIP", "rax", "rsp"),
+        reason="where a far transfer leads is not judged: it faults there, or a code segment with L = D = 1 runs",
+        source="target/i386/tcg/seg_helper.c, helper_lcall_protected(), helper_ret_protected(), helper_ljmp_protected()",
+    ),
+    Known(
+        id="qemu-syscall-flags", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.syscall.*",), fields=("RFLAGS bits set",), bits=0x1,
+        reason="SYSCALL loses the status flags",
+        source="target/i386/tcg/seg_helper.c, helper_syscall(): cpu_load_eflags() with flags that have none",
+    ),
+    Known(
+        id="qemu-cr-modes", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.cr.cr4_hi", "mode.cr.cr4_la57_lm", "mode.cr.cr3_hi", "mode.cr.cr0_pg_lme_csl", "mode.cr.cr0_pe_off_pg.pae32", "mode.cr.cr0_pdptr_rsvd"),
+        fields=(ANSWER, "rcx", "rdx", "rsp"),
+        reason="a value of CR0, CR3 or CR4 that must be refused is taken, and PDPTEs are not loaded",
+        source="target/i386/tcg/sysemu/misc_helper.c, helper_write_crN()",
+    ),
+    Known(
+        id="qemu-new-task-eip", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.task.*_bad.prot32",), fields=("EIP of the new task",),
+        reason="a fault that the new task's segments raise saves the old task's instruction pointer",
+        source="target/i386/tcg/seg_helper.c, switch_tss_ra(): the fault is raised with the return address of the jump",
     ),
     # Linux's kvm_pvm: ring 3 runs natively, the rest in KVM's instruction emulator.
     Known(
@@ -335,6 +380,12 @@ KNOWN: tuple[Known, ...] = (
         fields=(ANSWER, "exception", "r?x"),
         reason="a guest outside long mode with paging on, or with a 16-bit stack in 32-bit code, goes wrong at its next exception",
         source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
+        id="pvm-step-over-sysret", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("mode.syscall.r11_tf",), fields=("saved RIP",),
+        reason="SYSRET that sets TF is not stepped itself",
+        source="Linux arch/x86/kvm/emulate.c, em_sysret()",
     ),
     Known(
         id="pvm-sp-wraps-early", on="kvm_pvm", kind=Kind.LIMIT,

@@ -33,8 +33,9 @@ RULES_CALL_IT = {Mode.PSE32: "2-level"}
 NOT_AN_INSTRUCTION = "(bad)"
 COMPLETE = (
     "cpuid",
-    "privileged",
+    "modes",
     "msr",
+    "privileged",
     "sensitive",
     "traps",
     "claims",

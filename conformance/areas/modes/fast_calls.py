@@ -2,7 +2,8 @@
 
 SYSCALL saves RIP in RCX and RFLAGS in R11, goes to IA32_LSTAR with CS = STAR[47:32] and SS = CS + 8 at CPL 0, clears the
 flags that IA32_FMASK names, and leaves RSP.  SYSRET goes the other way: to 64-bit code with CS = STAR[63:48] + 16, or
-without REX.W to compatibility mode with CS = STAR[63:48], at CPL 3.  They need EFER.SCE.  In compatibility mode SYSCALL
+without REX.W to compatibility mode with CS = STAR[63:48], at CPL 3.  They need EFER.SCE.  It is TF as they leave it that
+counts: unlike IRET, SYSRET that sets TF traps before the first instruction there (Linux, arch/x86/entry/entry_64.S).  In compatibility mode SYSCALL
 is #UD on Intel processors and goes to IA32_CSTAR on AMD's.
 
 SYSENTER takes CS from IA32_SYSENTER_CS, SS = CS + 8, the stack and instruction pointers from their MSRs, clears IF;
@@ -104,7 +105,7 @@ CASES = (
     ret("mode.syscall.sysretd",   "SYSRET to compatibility mode at CPL 3",            LONG64, SYSRET,  at_ring3(0x23, flags_set=CF | IF | RF), regs=TO_USER),
     ret("mode.syscall.sysret_nc", "SYSRETQ to an address that is not canonical faults at CPL 0 on Intel", LONG64, SYSRETQ, faults(Vector.GP, 0, cs=0x08, ss=0x10), regs={"rcx": 1 << 47, "r11": 2}, **INTEL),
     ret("mode.syscall.sysret_nc.amd", "... and at CPL 3, at its target, on AMD",      LONG64, SYSRETQ, faults(Vector.GP, 0, cs=0x33, rip=1 << 47), regs={"rcx": 1 << 47, "r11": 2}, refs=("mode.syscall.sysret_nc",), **AMD),
-    ret("mode.syscall.r11_tf",    "SYSRET loads TF: #DB behind the first instruction at CPL 3", LONG64, SYSRETQ, Expect(vector=Vector.DB, rip=USER_CODE + 1, cs=0x33, dr6_set=1 << 14, flags_set=TF), regs={"rcx": USER_CODE, "r11": 2 | TF}, priority=2),
+    ret("mode.syscall.r11_tf",    "SYSRET that loads TF is stepped itself: #DB at its target", LONG64, SYSRETQ, Expect(vector=Vector.DB, rip=USER_CODE, cs=0x33, dr6_set=1 << 14, flags_set=TF), regs={"rcx": USER_CODE, "r11": 2 | TF}, priority=2),
 
     enter("mode.sysenter.entry32", "SYSENTER from ring 3 of protected mode",          PROT32, (SYSENTER, INC), completes(cs=0x08, ss=0x10, flags_set=CF, flags_clear=IF, regs={"rsp": At("rsp0_top", -0x100)}), flags=2 | CF | IF),
     enter("mode.sysenter.entry64", "SYSENTER from ring 3 of 64-bit mode",             LONG64, (SYSENTER, INC), completes(cs=0x08, ss=0x10, flags_set=CF, flags_clear=IF, regs={"rsp": At("rsp0_top", -0x100)}), flags=2 | CF | IF, priority=2, **INTEL),
