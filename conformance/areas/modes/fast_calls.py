@@ -3,7 +3,8 @@
 SYSCALL saves RIP in RCX and RFLAGS in R11, goes to IA32_LSTAR with CS = STAR[47:32] and SS = CS + 8 at CPL 0, clears the
 flags that IA32_FMASK names, and leaves RSP.  SYSRET goes the other way: to 64-bit code with CS = STAR[63:48] + 16, or
 without REX.W to compatibility mode with CS = STAR[63:48], at CPL 3.  They need EFER.SCE.  It is TF as they leave it that
-counts: unlike IRET, SYSRET that sets TF traps before the first instruction there (Linux, arch/x86/entry/entry_64.S).  In compatibility mode SYSCALL
+counts: unlike IRET, SYSRET that sets TF traps before the first instruction there (Linux, arch/x86/entry/entry_64.S).
+In compatibility mode SYSCALL
 is #UD on Intel processors and goes to IA32_CSTAR on AMD's.
 
 SYSENTER takes CS from IA32_SYSENTER_CS, SS = CS + 8, the stack and instruction pointers from their MSRs, clears IF;
