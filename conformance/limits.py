@@ -29,7 +29,7 @@ SOFTWARE = (
           ("mode.task.int_gate.prot32", "mode.task.exc_ec.prot32", "mode.task.nmi.prot32", "mode.task.irq.prot32",
            "mode.task.pf.pae32", "mode.task.*_bad.prot32")),
     Limit("canonical bases", "its translator takes bases of segments and tables that are not canonical",
-          ("mode.seg.l*_nc", "mode.seg.l*.nc", "mode.misc.fsgsbase_nc")),
+          ("mode.seg.ltr.nc", "mode.seg.lldt.nc", "mode.misc.fsgsbase_nc")),
     Limit("far transfers", "its translator judges where some far transfers lead when registers have changed, or never",
           ("mode.far.long_nc", "mode.far.retq_nc", "mode.iret.nc_rip", "mode.iret.null_ss_compat",
            "mode.syscall.sysret_nc", "mode.trans.cs_ld")),
