@@ -9,13 +9,14 @@ export PYTHON
 venv := .venv
 bin  := $(venv)/bin
 
-.PHONY: help validate test lint fuzz lab bench bundle clean
+.PHONY: help validate test lint fuzz mutants lab bench bundle clean
 
 help:
 	@echo 'make validate   install virtproof in $(venv), check this host, write the reports to $(OUT)/'
 	@echo 'make test       run the linters, the type checker and all tests'
 	@echo 'make lint       run the linters and the type checker'
 	@echo 'make fuzz       damage a million inputs of the parsers: only our own errors may come out'
+	@echo 'make mutants    break the processor and the monitor in hundreds of ways: which cases notice?'
 	@echo 'make lab        boot all lab hosts, and check that virtproof names what is wrong with each; boot the image'
 	@echo 'make bundle     build dist/virtproof.pyz and dist/virtproof-collect.pyz, which need no installation'
 	@echo 'make bench      measure, against C programs that do the same'
@@ -39,6 +40,9 @@ FUZZ ?= 10000
 
 fuzz: $(venv)/installed-dev
 	VIRTPROOF_FUZZ=$(FUZZ) $(bin)/python -m pytest tests/fuzz
+
+mutants: $(venv)/installed-dev
+	$(bin)/python -m tests.mutants
 
 lab: $(venv)/installed-dev
 	@.ci/prepare qemu-system-x86 xorriso binutils zstd mtools grub-pc-bin grub-efi-amd64-bin ovmf dosfstools e2fsprogs

@@ -1,0 +1,1 @@
+"""Wrong processors, monitors and hosts, and which cases notice: docs/mutants.md."""

@@ -1,0 +1,9 @@
+"""All mutants of the processor and the monitor."""
+
+from __future__ import annotations
+
+from tests.mutants import controllers, delivery, instructions, monitor, paging, registers
+from tests.mutants.mutant import Mutant
+
+MODULES = (delivery, instructions, paging, registers, monitor, controllers)
+MUTANTS: tuple[Mutant, ...] = tuple(mutant for module in MODULES for mutant in module.MUTANTS)
