@@ -146,6 +146,195 @@ TEST(wakes)                              /* a halted processor takes one IPI aft
     observe(counts[1][PROBE]);
 }
 
+/* ---- destinations that name nobody, or one of several */
+
+TEST(nobody)                             /* a physical destination without a processor: who took it; is the command on its way still */
+{
+    start();
+    apic_send(arguments[1] ? 0xff : 200, IPI_FIXED | IPI_ASSERT | PROBE);
+    tell(PROBE);
+    observe(apic_read(APIC_ICR) >> 12 & 1);
+}
+
+static volatile unsigned moved;
+
+static void join_cluster(struct frame *f)        /* two processors in cluster 2, the others in cluster 3 */
+{
+    (void)f;
+    u32 id = apic_id();
+    apic_write(APIC_LDR, (id < 2 ? 0x20u : 0x30u) << 24 | 1u << (24 + id % 2));
+    apic_write(APIC_DFR, 0x0fffffff);
+    apic_eoi();
+    raise(&moved);
+}
+
+#define MOVE 0x38
+
+TEST(cluster)                            /* to both bits of cluster 2; then to bit 1 of cluster 3 */
+{
+    start();
+    handle(MOVE, join_cluster);
+    for (unsigned n = 0; n < processors(); n++)
+        apic_send(n, IPI_FIXED | IPI_ASSERT | MOVE);
+    while (moved < processors())
+        window();
+    apic_send(0x23, IPI_FIXED | IPI_ASSERT | IPI_LOGICAL | PROBE);
+    apic_send(0x32, IPI_FIXED | IPI_ASSERT | IPI_LOGICAL | PROBE);
+    tell(PROBE);
+}
+
+TEST(x2_cluster)                         /* to bits 1 and 2 of cluster 0; to bit 1 of cluster 1, where nobody is */
+{
+    start();
+    apic_send(6, IPI_FIXED | IPI_ASSERT | IPI_LOGICAL | PROBE);
+    apic_send(1 << 16 | 2, IPI_FIXED | IPI_ASSERT | IPI_LOGICAL | PROBE);
+    tell(PROBE);
+}
+
+#define IPI_LOWEST (1 << 8)
+
+static void tell_sum(void)               /* how many of processors 1 and 2 have taken it, how often the others */
+{
+    fence();
+    observe(counts[1][PROBE] + counts[2][PROBE]);
+    observe(counts[0][PROBE]);
+}
+
+TEST(lowest)                             /* ten times to processors 1 and 2, of whom one takes it each time */
+{
+    start();
+    for (unsigned n = 1; n <= 10; n++) {
+        apic_send(6, IPI_LOWEST | IPI_ASSERT | IPI_LOGICAL | PROBE);
+        while (counts[1][PROBE] + counts[2][PROBE] < n)
+            pause();
+    }
+    tell_sum();
+}
+
+TEST(line_lowest)                        /* the same by a line of the I/O APIC, once */
+{
+    start();
+    ioapic_route(20, IPI_LOWEST | IPI_LOGICAL | PROBE, 6);
+    host(0);
+    while (!(counts[1][PROBE] + counts[2][PROBE]))
+        pause();
+    tell_sum();
+}
+
+static volatile unsigned off, enable;
+
+static void take_nmis_only(unsigned number)
+{
+    ready_to_take(number);
+    apic_write(APIC_SVR, SPURIOUS);
+    raise(&off);
+    sti();
+    await(&enable, 1);
+    apic_enable(SPURIOUS);
+    for (;;)
+        sti_hlt();
+}
+
+TEST(to_disabled)                        /* an APIC that SVR disables: fixed interrupts and NMIs taken, by processor 1; fixed ones after */
+{
+    handle(PROBE, on_interrupt);
+    handle(FENCE, on_interrupt);
+    handle(2, on_interrupt);
+    apic_enable(SPURIOUS);
+    smp_start(take_nmis_only);
+    ready_to_take(0);
+    await(&off, 1);
+    apic_send(1, IPI_FIXED | IPI_ASSERT | PROBE);
+    apic_send(1, IPI_NMI | IPI_ASSERT);
+    await(&counts[1][2], 1);
+    observe(counts[1][PROBE]);
+    observe(counts[1][2]);
+    raise(&enable);
+    while (!counts[1][FENCE])            /* the first may come too early */
+        apic_send(1, IPI_FIXED | IPI_ASSERT | FENCE);
+    observe(counts[1][PROBE]);
+}
+
+TEST(nmi_others)                         /* how often each takes an NMI to all but the sender */
+{
+    start();
+    handle(2, on_nmi);
+    apic_send(0, IPI_NMI | IPI_ASSERT | IPI_OTHERS);
+    for (unsigned n = 1; n < processors(); n++)
+        await(&counts[n][2], 1);
+    tell(2);
+}
+
+/* ---- all to all: requests of one vector may become one, and the last is never lost */
+#define STORM 100
+
+static volatile unsigned sent, stormed;
+
+static void storm(unsigned number)
+{
+    ready_to_take(number);
+    sti();
+    await(&released, 1);
+    for (unsigned n = 0; n < STORM; n++) {
+        raise(&sent);
+        apic_send(0, IPI_FIXED | IPI_ASSERT | IPI_OTHERS | PROBE);
+    }
+    raise(&stormed);
+    for (;;)
+        sti_hlt();
+}
+
+TEST(all_to_all)                         /* processors that took none, or more than were sent; that did not take one sent at the end */
+{
+    handle(PROBE, on_interrupt);
+    handle(FENCE, on_interrupt);
+    apic_enable(SPURIOUS);
+    smp_start(storm);
+    ready_to_take(0);
+    await(&ready, processors());
+    raise(&released);
+    for (unsigned n = 0; n < STORM; n++) {
+        raise(&sent);
+        apic_send(0, IPI_FIXED | IPI_ASSERT | IPI_OTHERS | PROBE);
+        window();
+    }
+    while (stormed < processors() - 1)
+        window();
+    fence();
+    unsigned wrong = 0, lost = 0, before[MOST];
+    for (unsigned n = 0; n < processors(); n++) {
+        before[n] = counts[n][PROBE];
+        wrong += !before[n] || before[n] > sent;
+        counts[n][FENCE] = 0;
+    }
+    apic_send(0, IPI_FIXED | IPI_ASSERT | IPI_ALL | PROBE);
+    fence();
+    for (unsigned n = 0; n < processors(); n++)
+        lost += counts[n][PROBE] != before[n] + 1;
+    observe(wrong);
+    observe(lost);
+}
+
+static volatile unsigned flags;
+
+static void count_flag(unsigned number)
+{
+    ready_to_take(number);
+    if (rdmsr(MSR_APIC_BASE) & 1 << 8)
+        raise(&flags);
+    raise(&released);
+}
+
+TEST(bsp_flags)                          /* processors with IA32_APIC_BASE.BSP; is it this one */
+{
+    apic_enable(SPURIOUS);
+    smp_start(count_flag);
+    await(&released, processors() - 1);
+    unsigned mine = rdmsr(MSR_APIC_BASE) >> 8 & 1;
+    observe(flags + mine);
+    observe(mine);
+}
+
 #define ROUNDS 300
 
 static void pass_on(struct frame *f)     /* round the ring; the first processor stops it */
@@ -195,10 +384,10 @@ static void linger(void)
         apic_id();
 }
 
-static void put_to_sleep(void)
+static void put_to_sleep(void (*how)(unsigned number))
 {
     handle(2, note_rip);
-    smp_start(sleep);
+    smp_start(how);
     ready_to_take(0);
     linger();
     raise(&started);
@@ -208,7 +397,7 @@ static void put_to_sleep(void)
 
 TEST(sipi_to_halted)                     /* is it awake */
 {
-    put_to_sleep();
+    put_to_sleep(sleep);
     apic_send(1, IPI_STARTUP | IPI_ASSERT | 8);
     linger();
     observe(awake);
@@ -218,7 +407,7 @@ TEST(sipi_to_halted)                     /* is it awake */
 TEST(halted_deaf)
 {
     handle(PROBE, on_interrupt);
-    put_to_sleep();
+    put_to_sleep(sleep);
     apic_send(1, IPI_FIXED | IPI_ASSERT | PROBE);
     linger();                            /* it has time to do wrong */
     observe(awake);
@@ -234,115 +423,35 @@ TEST(halted_deaf)
     observe(counts[1][PROBE]);
 }
 
-/* INIT and SIPI. */
-static volatile u64 beats;
-static volatile unsigned starts;
-static u64 marker;
-
-static void beat(unsigned number)
+/* The same with interrupts on, and a task priority that holds the interrupt back. */
+static void sleep_urgent(unsigned number)
 {
-    (void)number;
-    starts++;
-    asm volatile("mov $0x1111, %%rbx; mov $0x2222, %%rsi; mov $0x3333, %%r12\n1: lock incq %0; jmp 1b"
-                 : "+m"(beats) : : "rbx", "rsi", "r12", "memory");
+    ready_to_take(number);
+    apic_write(APIC_TPR, 0xf0);
+    await(&started, 1);
+    raise(&halting);
+    sti_hlt();
+    raise(&awake);
+    apic_write(APIC_TPR, 0);
+    for (;;)
+        sti_hlt();
 }
 
-static void silence(void)                /* INIT, and until the processor stands still */
+TEST(halted_urgent)                      /* is it awake after the fixed interrupt (0); was that kept, once an NMI has ended the halt */
 {
-    apic_send(1, IPI_INIT | IPI_ASSERT | IPI_LEVEL);
-    apic_send(1, IPI_INIT | IPI_LEVEL);
-    for (u64 before = ~0ull; before != beats;) {
-        before = beats;
-        for (unsigned n = 0; n < 500; n++)
+    handle(PROBE, on_interrupt);
+    put_to_sleep(sleep_urgent);
+    apic_send(1, IPI_FIXED | IPI_ASSERT | PROBE);
+    linger();
+    observe(awake);
+    while (!awake) {
+        apic_send(1, IPI_NMI | IPI_ASSERT);
+        for (unsigned n = 0; n < 200 && !awake; n++)
             apic_id();
     }
-}
-
-TEST(init)                               /* starts; after INIT: does it stand; after SIPI: starts, does it run; the memory it had */
-{
-    smp_start(beat);
-    while (!beats)
+    while (!counts[1][PROBE])
         pause();
-    observe(starts);
-    marker = 0x1122334455667788;
-    silence();
-    u64 at = beats;
-    for (unsigned n = 0; n < 2000; n++)
-        apic_id();
-    observe(beats == at);
-    apic_send(1, IPI_STARTUP | IPI_ASSERT | 8);
-    while (beats == at)
-        pause();
-    observe(starts);
-    observe(marker);
-}
-
-/* The first instructions after SIPI, copied to the page it names: they write what they find to the same page. */
-asm(".pushsection .data\n .code16\n real_start:\n"
-    "movl %eax, %cs:0x100\n movl %ebx, %cs:0x104\n movl %ecx, %cs:0x108\n movl %edx, %cs:0x10c\n"
-    "movl %esi, %cs:0x110\n movl %edi, %cs:0x114\n movl %ebp, %cs:0x118\n movl %esp, %cs:0x11c\n"
-    "mov %cs, %ax\n movw %ax, %cs:0x120\n mov %ds, %ax\n movw %ax, %cs:0x122\n"
-    "mov %ss, %ax\n movw %ax, %cs:0x124\n mov %es, %ax\n movw %ax, %cs:0x126\n"
-    "movl %cr0, %eax\n movl %eax, %cs:0x128\n movl %cr4, %eax\n movl %eax, %cs:0x12c\n"
-    "movl %cr3, %eax\n movl %eax, %cs:0x130\n movw $1, %cs:0x140\n"
-    "1: cli\n hlt\n jmp 1b\n real_end:\n .code64\n .popsection");
-extern const char real_start[], real_end[];
-
-#define CR0_CACHE 0x60000000u            /* INIT leaves CD and NW as they are */
-
-static void look(u8 page)                /* general registers but EDX, CS, other segments, CR0, CR4, CR3 */
-{
-    volatile u8 *at = (u8 *)((u64)page << 12);
-    memcpy((void *)at, real_start, real_end - real_start);
-    memset((void *)(at + 0x100), 0xa5, 0x40);
-    *(volatile u16 *)(at + 0x140) = 0;
-    apic_send(1, IPI_STARTUP | IPI_ASSERT | page);
-    while (!*(volatile u16 *)(at + 0x140))
-        pause();
-    volatile u32 *found = (volatile u32 *)(at + 0x100);
-    u32 any = 0;
-    for (unsigned n = 0; n < 8; n++)
-        any |= n == 3 ? 0 : found[n];
-    observe(any);
-    observe(found[8] & 0xffff);
-    observe(found[8] >> 16 | found[9]);
-    observe(found[10] & ~CR0_CACHE);
-    observe(found[11]);
-    observe(found[12]);
-}
-
-TEST(sipi)                               /* of a processor that was never started, at the page of argument 3 */
-{
-    apic_enable(SPURIOUS);
-    apic_send(1, IPI_INIT | IPI_ASSERT | IPI_LEVEL);
-    apic_send(1, IPI_INIT | IPI_LEVEL);
-    look(arguments[3]);
-}
-
-TEST(init_running)                       /* of one that runs in 64-bit mode with values in its registers */
-{
-    smp_start(beat);
-    while (!beats)
-        pause();
-    silence();
-    look(9);
-}
-
-/* ---- a processor that the host has started */
-
-static volatile unsigned second_runs;
-
-__attribute__((used)) _Noreturn void second_entry(void)
-{
-    raise(&second_runs);
-    for (;;)
-        asm volatile("cli; hlt");
-}
-
-TEST(made_runnable)                      /* the second processor runs, which nobody here has started */
-{
-    await(&second_runs, 1);
-    observe(second_runs);
+    observe(counts[1][PROBE]);
 }
 
 int main(void)

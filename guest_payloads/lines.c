@@ -181,6 +181,55 @@ TEST(pic_level)                          /* line 5 is high until the third inter
     tell();
 }
 
+static u8 waiting(u16 chip)
+{
+    out8(chip, 0x0a);
+    return in8(chip);
+}
+
+TEST(pic_specific)                       /* line 5, in it line 3: taken; in service; after the EOI of 5; after that of 3 */
+{
+    start_pic(0x20, 0);
+    handle(0x23, note);
+    handle(0x25, note);
+    host(0);
+    window();
+    host(2);
+    window();
+    tell();
+    observe(in_service(MASTER));
+    out8(MASTER, 0x65);
+    observe(in_service(MASTER));
+    out8(MASTER, 0x63);
+    observe(in_service(MASTER));
+}
+
+TEST(pic_waiting)                        /* IRR: nothing; line 4 has risen; it is in service; taken */
+{
+    start_pic(0x20, 0);
+    handle(0x24, note);
+    observe(waiting(MASTER));
+    host(0);
+    observe(waiting(MASTER));
+    window();
+    observe(waiting(MASTER));
+    tell();
+}
+
+TEST(pic_seen)                           /* line 3 in service, line 5 waits, IMR is 88H: ISR, IRR, IMR; act 3 is the host's look */
+{
+    start_pic(0x20, 0);
+    handle(0x23, note);
+    host(0);
+    window();
+    host(2);
+    out8(MASTER + 1, 0x88);
+    observe(in_service(MASTER));
+    observe(waiting(MASTER));
+    observe(in8(MASTER + 1));
+    host(3);
+}
+
 static void note_and_eoi(struct frame *f)
 {
     note(f);
@@ -269,6 +318,113 @@ TEST(ioapic_masked)                      /* a high level while masked; unmasked 
     ioapic_route(LINE, IOAPIC_LEVEL | 0x60, 0);
     while (!count)
         window();
+    window();
+    tell();
+}
+
+TEST(ioapic_id)                          /* ID: what it reads after ones, and after zeros */
+{
+    ioapic_write(0, ~0u);
+    observe(ioapic_read(0));
+    ioapic_write(0, 0);
+    observe(ioapic_read(0));
+}
+
+TEST(ioapic_version)                     /* a version of the chip (11H or 20H), the number of the last entry, does it stay */
+{
+    u32 version = ioapic_read(1);
+    ioapic_write(1, ~version);
+    observe((version & 0xff) == 0x11 || (version & 0xff) == 0x20);
+    observe(version >> 16 & 0xff);
+    observe(ioapic_read(1) == version);
+}
+
+TEST(ioapic_reset)                       /* how many entries are masked at first */
+{
+    unsigned masked = 0;
+    for (unsigned n = 0; n < IOAPIC_LINES; n++)
+        masked += !!(ioapic_entry(n) & IOAPIC_MASKED);
+    observe(masked);
+}
+
+TEST(ioapic_twice)                       /* a level that falls in the handler, and comes again */
+{
+    start_ioapic(IOAPIC_LEVEL);
+    lower_at = 1;
+    host(0);
+    window();
+    tell();
+    lower_at = 1;
+    host(0);
+    window();
+    tell();
+}
+
+TEST(ioapic_coalesced)                   /* two edges before the first is taken */
+{
+    start_ioapic(0);
+    host(0);
+    host(1);
+    host(0);
+    window();
+    window();
+    tell();
+}
+
+#define DELIVER_NMI (4 << 8)
+
+TEST(ioapic_nmi)                         /* an entry that delivers NMIs */
+{
+    start_ioapic(DELIVER_NMI);
+    handle(2, note);
+    host(0);
+    host(0xff);
+    tell();
+}
+
+TEST(ioapic_to_edge)                     /* remote IRR of an interrupt that has no EOI; after the entry was made an edge */
+{
+    start_ioapic(IOAPIC_LEVEL);
+    handle(0x60, note);
+    lower_at = 1;
+    host(0);
+    window();
+    observe(!!(ioapic_entry(LINE) & IOAPIC_REMOTE_IRR));
+    ioapic_write(0x10 + 2 * LINE, IOAPIC_MASKED | 0x60);
+    observe(!!(ioapic_entry(LINE) & IOAPIC_REMOTE_IRR));
+    tell();
+}
+
+static void show_tmr(struct frame *f)
+{
+    observe(apic_bit(APIC_TMR, 0x60));
+    note(f);
+    apic_eoi();
+}
+
+TEST(ioapic_tmr)                         /* TMR in the handler of a level; of an edge of the same vector; taken */
+{
+    start_ioapic(IOAPIC_LEVEL);
+    handle(0x60, show_tmr);
+    lower_at = 1;
+    host(0);
+    window();
+    ioapic_route(LINE, 0x60, 0);
+    host(0);
+    window();
+    tell();
+}
+
+TEST(ioapic_resampled)                   /* act 0 signals; act 3 checks that the EOI was told, and signals again; act 4 checks */
+{
+    start_ioapic(IOAPIC_LEVEL);
+    host(0);
+    while (count < 1)
+        window();
+    host(3);
+    while (count < 2)
+        window();
+    host(4);
     window();
     tell();
 }

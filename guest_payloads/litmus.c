@@ -1,91 +1,7 @@
-/* What processors see of each other's memory.  Argument 1: how many processors; argument 2: how many rounds. */
+/* What processors see of each other's memory.  Argument 1: how many processors; argument 2: how many rounds.
+   Locked instructions are in atomics.c. */
 #include "library/pages.h"
-#include "library/tests.h"
-
-static volatile unsigned ready, finished, go;
-static void (*work)(unsigned number);
-
-static unsigned processors(void) { return arguments[1]; }
-static u64 rounds(void) { return arguments[2]; }
-
-static void run(unsigned number)
-{
-    raise(&ready);
-    await(&go, 1);
-    work(number);
-    raise(&finished);
-    for (;;)
-        sti_hlt();
-}
-
-static void together(void (*what)(unsigned number))     /* every processor, this one as number 0 */
-{
-    work = what;
-    apic_enable(0xff);
-    smp_start(run);
-    await(&ready, processors() - 1);
-    go = 1;
-    what(0);
-    await(&finished, processors() - 1);
-}
-
-static volatile u64 counter;
-
-static void add_locked(unsigned number)
-{
-    (void)number;
-    for (u64 n = 0; n < rounds(); n++)
-        asm volatile("lock incq %0" : "+m"(counter));
-}
-
-TEST(lock_inc)                           /* what the counter holds */
-{
-    together(add_locked);
-    observe(counter);
-}
-
-static volatile u32 lock;
-
-static void add_inside(unsigned number)
-{
-    (void)number;
-    for (u64 n = 0; n < rounds(); n++) {
-        u32 was = 1;
-        for (;;) {
-            asm volatile("xchg %0, %1" : "+r"(was), "+m"(lock) : : "memory");
-            if (!was)
-                break;
-            pause();
-        }
-        counter = counter + 1;
-        asm volatile("" ::: "memory");
-        lock = 0;
-    }
-}
-
-TEST(xchg_lock)
-{
-    together(add_inside);
-    observe(counter);
-}
-
-static void add_by_compare(unsigned number)
-{
-    (void)number;
-    for (u64 n = 0; n < rounds(); n++) {
-        bool done;
-        do {
-            u64 old = counter;
-            asm volatile("lock cmpxchg %3, %0" : "+m"(counter), "+a"(old), "=@ccz"(done) : "r"(old + 1) : "memory");
-        } while (!done);
-    }
-}
-
-TEST(cmpxchg)
-{
-    together(add_by_compare);
-    observe(counter);
-}
+#include "library/together.h"
 
 /* ---- two processors */
 
@@ -118,7 +34,7 @@ TEST(qword)                              /* values that nobody wrote */
 
 static volatile u64 x __attribute__((aligned(64))), y __attribute__((aligned(64)));
 static volatile u64 seen[2];
-static volatile unsigned turn[2], wrong;
+static volatile unsigned turn[2], wrong, arrived;
 
 static void meet(unsigned me, unsigned n)        /* both have come to round n */
 {
@@ -147,6 +63,75 @@ static void store_then_load(unsigned me)
 TEST(store_buffer)                       /* rounds in which neither saw the other's store */
 {
     together(store_then_load);
+    observe(wrong);
+}
+
+static void locked_then_load(unsigned me)
+{
+    volatile u64 *mine = me ? &y : &x, *theirs = me ? &x : &y;
+    for (u64 n = 1; n <= rounds(); n++) {
+        *mine = 0;
+        asm volatile("mfence" ::: "memory");
+        meet(me, 3 * n);
+        asm volatile("lock addq %1, %0" : "+m"(*mine) : "r"(n) : "memory");
+        seen[me] = *theirs;
+        meet(me, 3 * n + 1);
+        if (!me)
+            wrong += !seen[0] && !seen[1];
+        meet(me, 3 * n + 2);
+    }
+}
+
+TEST(locked_store)                       /* the same, the stores by LOCK ADD */
+{
+    together(locked_then_load);
+    observe(wrong);
+}
+
+static void load_then_store(unsigned me)
+{
+    volatile u64 *mine = me ? &y : &x, *theirs = me ? &x : &y;
+    for (u64 n = 1; n <= rounds(); n++) {
+        meet(me, 2 * n);
+        seen[me] = *theirs;
+        *mine = n;
+        meet(me, 2 * n + 1);
+        if (!me)
+            wrong += seen[0] == n && seen[1] == n;
+    }
+}
+
+TEST(load_buffer)                        /* rounds in which both saw a store that came after the other's load */
+{
+    together(load_then_store);
+    observe(wrong);
+}
+
+static volatile u64 orders[2];           /* of readers 2 and 3: what they saw last of both writers */
+
+static void two_write_two_read(unsigned me)
+{
+    for (u64 n = 1; n <= rounds(); n++) {
+        if (me < 2)
+            *(me ? &y : &x) = n;
+        else {
+            u64 first = me == 2 ? x : y;
+            asm volatile("" ::: "memory");
+            u64 second = me == 2 ? y : x;
+            orders[me - 2] = first == n && second == n - 1;
+        }
+        raise(&arrived);
+        await(&arrived, 4 * (2 * n - 1));
+        if (!me)
+            wrong += orders[0] && orders[1];
+        raise(&arrived);
+        await(&arrived, 4 * 2 * n);
+    }
+}
+
+TEST(independent)                        /* rounds in which two readers saw two stores in opposite orders */
+{
+    together(two_write_two_read);
     observe(wrong);
 }
 
@@ -240,6 +225,58 @@ TEST(shootdown)                          /* reads of a frame that every processo
     frames[1][0] = 1;
     page_map(PLACE, (u64)frames[0], PAGE_P | PAGE_W);
     together(look);
+    observe(wrong);
+}
+
+static void look_halted(unsigned me)     /* the same, and whoever is to drop it halts until the IPI comes */
+{
+    if (!me) {
+        look(0);
+        return;
+    }
+    wrong += *(volatile u64 *)PLACE != 0;
+    raise(&begun);
+    for (unsigned n = 1; n <= rounds(); n++) {
+        while (dropped < n)
+            asm volatile("sti; hlt; cli" ::: "memory");
+        await(&current, n);
+        wrong += *(volatile u64 *)PLACE != (n & 1);
+        raise(&looks);
+    }
+}
+
+TEST(shootdown_halted)
+{
+    handle(VECTOR, on_drop);
+    frames[1][0] = 1;
+    page_map(PLACE, (u64)frames[0], PAGE_P | PAGE_W);
+    together(look_halted);
+    observe(wrong);
+}
+
+static void edit_in_turn(unsigned me)    /* each in turn gives the place the other frame; all drop it, and look */
+{
+    volatile u64 *entry = page_entry(PLACE, 1);
+    wrong += *(volatile u64 *)PLACE != 0;
+    for (unsigned n = 1; n <= rounds(); n++) {
+        raise(&looks);
+        await(&looks, processors() * n);
+        if (n % processors() == me) {
+            *entry = (u64)frames[n & 1] | PAGE_P | PAGE_W;
+            current = n;
+        }
+        await(&current, n);
+        invlpg((void *)PLACE);
+        if (*(volatile u64 *)PLACE != (n & 1))
+            raise(&wrong);
+    }
+}
+
+TEST(shared_tables)                      /* reads of a frame that is no longer mapped, with one CR3 for all */
+{
+    frames[1][0] = 1;
+    page_map(PLACE, (u64)frames[0], PAGE_P | PAGE_W);
+    together(edit_in_turn);
     observe(wrong);
 }
 

@@ -23,6 +23,9 @@ KEEP_LDR      = Insn("89 c5", "mov ebp, eax")
 ID            = Insn("b9 02 08 00 00", "mov ecx, 0x802")
 LDR           = Insn("b9 0d 08 00 00", "mov ecx, 0x80d")
 CPUID_1       = (Insn("b8 01 00 00 00", "mov eax, 1"), Insn("0f a2", "cpuid"), Insn("81 e2 00 02 00 00", "and edx, 0x200"))
+CPUID_SIZES   = (Insn("b8 08 00 00 80", "mov eax, 0x80000008"), Insn("0f a2", "cpuid"))
+BEYOND        = (Insn("88 c1", "mov cl, al"), Insn("80 e9 20", "sub cl, 0x20"), Insn("89 da", "mov edx, ebx"), Insn("d3 e2", "shl edx, cl"))   # 1 << MAXPHYADDR - 32
+THAT          = (Insn("44 89 c8", "mov eax, r9d"), Insn("b9 1b 00 00 00", "mov ecx, 0x1b"))
 LOAD_ID       = Insn("41 8b 00", "mov eax, dword ptr [r8]")
 TAKE_BITS     = Insn("c1 e8 18", "shr eax, 0x18")
 # fmt: on
@@ -64,5 +67,10 @@ CASES = (
         faults(Vector.GP, 0, regs={"rax": base(X2)}), regs=start(OFF, X2), **X2APIC),
     row("int.apicmode.x_to_inval", "EXTD without EN is refused",  LONG64, WRMSR,
         faults(Vector.GP, 0), regs=start(INVALID)),
+    row("int.apicmode.base_rsvd",  "An address beyond MAXPHYADDR is refused", LONG64,
+        (*CPUID_SIZES, Insn("bb 01 00 00 00", "mov ebx, 1"), *BEYOND, *THAT, WRMSR),
+        faults(Vector.GP, 0, keeps=False), regs={"r9": base(X)}, priority=2),
+    row("int.apicmode.rsvd_bits",  "Bit 9 is reserved",           LONG64, WRMSR, faults(Vector.GP, 0), regs=start(X | 1 << 9), priority=2),
+    row("int.apicmode.rsvd_bits.low", "Bits 7:0 are reserved",    LONG64, WRMSR, faults(Vector.GP, 0), regs=start(X | 1 << 7), priority=2),
 )
 # fmt: on

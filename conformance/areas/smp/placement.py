@@ -1,6 +1,6 @@
 """A vCPU runs where and how the monitor says: started by KVM_SET_MP_STATE, moved from one processor of the host to another.
 
-The numbers are what the test of that name in guest_payloads/ipi.c or pingpong.c observes.
+The numbers are what the test of that name in guest_payloads/startup.c or pingpong.c observes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _runnable(engine: Engine) -> Iterable[Check]:
     """The second vCPU is given registers and made runnable before the first one runs; it never saw INIT or SIPI."""
     if not engine.kernel_irqchip:
         raise Inapplicable("the interrupt controllers are the monitor's own, KVM knows nothing of them")
-    image = images.load("ipi")
+    image = images.load("startup")
 
     def furnish(machine: Machine) -> None:
         second = machine.vcpus[1]
@@ -39,7 +39,7 @@ def _runnable(engine: Engine) -> Iterable[Check]:
         second.set_mp_state(MpStateValue.RUNNABLE)
 
     guest = Program(
-        id="smp.mp_set", title="", area="smp", mode=LONG64, cite=CITE, image="ipi", vcpus=2, irqchip=True,
+        id="smp.mp_set", title="", area="smp", mode=LONG64, cite=CITE, image="startup", vcpus=2, irqchip=True,
         arguments=(At("made_runnable"),), observations=(1,), seconds=10.0,
     )  # fmt: skip
     return check_program(guest, engine, furnish=furnish)
