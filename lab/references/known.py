@@ -266,13 +266,13 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-isr", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("int.lapic.*", "int.ioapic.level*"), fields=("observations",),
+        cases=("int.lapic.*", "int.ioapic.*"), fields=("observations", "vectors in ISR"),
         reason="bits of the local APIC's ISR are never set: nesting, the order of EOIs and level lines go wrong",
         source="docs/hosts.md, kvm_pvm",
     ),
     Known(
         id="pvm-interrupt-window", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("trap.shadow.*", "int.user.window"), fields=("exception",), saw=("completes",),
+        cases=("trap.shadow.*", "int.user.window", "int.lapic.cr8_pending*"), fields=("exception", "observations"),
         reason="an interrupt window that opens is noticed at the next exit only",
         source="docs/hosts.md, kvm_pvm",
     ),
@@ -290,7 +290,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-tsc", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("msr.rw.tsc", "msr.eff.tsc_*"), fields=("rdx",),
+        cases=("msr.rw.tsc", "msr.eff.tsc_*", "time.tsc.offset"), fields=("rdx", "observations"),
         reason="guests read the processor's own time-stamp counter, whatever they or the monitor wrote",
         source="seen on Linux 6.18",
     ),

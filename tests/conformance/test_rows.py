@@ -40,6 +40,7 @@ COMPLETE = (
     "traps",
     "claims",
 )  # areas of which every rule of priority 1 and 2 has a case, or a reason
+COMPLETE = ("cpuid", "interrupts", "msr", "sensitive", "smp", "timers")  # areas of which every rule of priority 1 and 2 has a case, or a reason
 OMITTED = {
     row["id"]: row["reason"]
     for row in tomllib.loads((Path(conformance.__path__[0]) / "omitted.toml").read_text())["omitted"]

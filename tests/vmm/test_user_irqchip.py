@@ -8,13 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from virtproof.conformance.areas.interrupts import apic_mode, halt, ioapic, ipi, lapic, pic
-from virtproof.conformance.areas.smp import exits, startup
-from virtproof.conformance.areas.timers import local_apic, pit, tsc
-from virtproof.conformance.case import Case, Program, Row
-from virtproof.conformance.execute import execute
 from virtproof.kvm import CpuidEntry
-from virtproof.results import Verdict
 from virtproof.spec.fault import Fault
 from virtproof.spec.x86.cpuid import Leaf1Ecx, Leaf1Edx
 from virtproof.vmm.bus import Bus
@@ -286,41 +280,6 @@ def test_what_no_state_gives_is_refused(change: dict[str, Any]) -> None:
 def monitors(engine: KvmEngine) -> KvmEngine:
     """KVM without its interrupt controllers."""
     return KvmEngine(engine.kvm, kernel_irqchip=False)
-
-
-def cases() -> list[Case]:
-    families = (
-        *(pic.CASES, ioapic.CASES, lapic.CASES, apic_mode.CASES, halt.CASES, ipi.CASES),
-        *(local_apic.CASES, pit.CASES, tsc.CASES, startup.CASES, exits.CASES),
-    )
-    return [case for family in families for case in family]
-
-
-@pytest.fixture(scope="module")
-def software() -> Iterator[SoftwareEngine]:
-    try:
-        made = SoftwareEngine()
-    except Fault as fault:
-        pytest.skip(str(fault))
-    with made:
-        yield made
-
-
-def single() -> list[Case]:
-    return [case for case in cases() if isinstance(case, Row) or (isinstance(case, Program) and case.vcpus == 1)]
-
-
-@pytest.mark.parametrize("case", single(), ids=lambda case: case.id)
-def test_cases_of_one_processor_pass_on_the_software_engine(software: SoftwareEngine, case: Case) -> None:
-    result = execute(case, software)
-    assert result.verdict is Verdict.PASS, (result.reason, result.checks)
-
-
-@pytest.mark.kvm
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
-def test_cases_of_interrupts_and_timers_pass(monitors: KvmEngine, case: Case) -> None:
-    result = execute(case, monitors)
-    assert result.verdict is Verdict.PASS, (result.reason, result.checks)
 
 
 def leaf1(machine: Machine) -> CpuidEntry:

@@ -277,7 +277,7 @@ class KvmVcpu(VcpuRegisters):
 
     @property
     def wakeful(self) -> bool:
-        if self._nmi_sent and self._nmi_waits():
+        if self._nmi_due or (self._nmi_sent and self._nmi_waits()):
             return True
         return self.controller is not None and self.controller.pending and bool(self.registers().rflags & RFLAGS_IF)
 
@@ -294,9 +294,10 @@ class KvmVcpu(VcpuRegisters):
                 self._poke()
 
     def _nmi_waits(self) -> bool:
-        data = self.get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents))
-        self._nmi_sent = bool(VcpuEvents.from_buffer_copy(data).nmi.pending)
-        return self._nmi_sent
+        with self._lock:  # not between the word of another thread that it sends one, and its sending
+            data = self.get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents))
+            self._nmi_sent = bool(VcpuEvents.from_buffer_copy(data).nmi.pending)
+            return self._nmi_sent
 
     def _wake(self) -> None:
         """At the start of a run: what ends a halt comes before the next instruction."""

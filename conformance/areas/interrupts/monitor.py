@@ -14,14 +14,17 @@ from ctypes import sizeof
 
 from virtproof.conformance.case import Case, Expect, HostScript, Insn, Script, SetLine, completes, family, faults
 from virtproof.conformance.counters import vcpu_of
-from virtproof.conformance.guest import HOST_PORT, GuestStopped, boot, hosted, how_it_ended
+from virtproof.conformance.guest import HOST_PORT, GuestStopped, Inapplicable, boot, hosted, how_it_ended
 from virtproof.guest_payloads.trampoline import Mode
+from virtproof.kvm import CapabilityMissing, enable_cap
 from virtproof.results import Check
 from virtproof.spec.cite import linux
-from virtproof.spec.kvm import Ioctl
+from virtproof.spec.kvm import Cap, Ioctl
+from virtproof.spec.kvm.exits import VcpuEventFlag
 from virtproof.spec.kvm.structures import VcpuEvents
 from virtproof.spec.x86.exception import Vector
 from virtproof.vmm.engine import Engine
+from virtproof.vmm.engines.kvm import KvmVm
 from virtproof.vmm.exits import Halt, Interrupted
 from virtproof.vmm.machine import Machine
 
@@ -41,7 +44,7 @@ def interrupted(vector: int, at: int) -> Expect:
 ROWS = (
     row("int.user.inject", "With IF = 1 the vector comes at the next instruction", LONG64, (STI, NOP, RAISE, NOP), interrupted(0x25, 3)),
     row("int.user.window", "With IF = 0 it waits for the window, which STI opens an instruction later", LONG64, (RAISE, NOP, NOP, STI, NOP, NOP), interrupted(0x25, 5),
-        refs=("int.user.not_ready",)),
+        refs=("int.user.not_ready", "int.user.shadow")),
     row("int.user.hlt_resume", "It ends HLT; RIP is behind it", LONG64, (RAISE, STI, HLT, NOP), interrupted(0x25, 3)),
     row("int.user.never", "With IF = 0 it never comes", LONG64, (RAISE, STI, CLI, NOP), completes()),
 )
@@ -65,6 +68,38 @@ def _inject_gp(machine: Machine) -> None:
     events = VcpuEvents.from_buffer_copy(vcpu.get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents)))
     exception = events.exception
     exception.injected, exception.nr, exception.has_error_code, exception.error_code = 1, Vector.GP, 1, 0x18
+    vcpu.set(Ioctl.SET_VCPU_EVENTS, bytes(events))
+
+
+def _pend_nmi(machine: Machine) -> None:
+    vcpu = vcpu_of(machine)
+    events = VcpuEvents.from_buffer_copy(vcpu.get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents)))
+    events.nmi.pending, events.flags = 1, VcpuEventFlag.NMI_PENDING
+    vcpu.set(Ioctl.SET_VCPU_EVENTS, bytes(events))
+
+
+PAYLOAD = 0x1234_5678_9000  # of a #PF: the address that CR2 is to hold
+
+
+def _allow_payloads(machine: Machine) -> None:
+    """Raises ``Inapplicable`` where KVM has none."""
+    vcpu_of(machine)
+    vm = machine.vm
+    assert isinstance(vm, KvmVm)
+    try:
+        enable_cap(vm.fd, Cap.EXCEPTION_PAYLOAD, "hand over exceptions with their payload", 1)
+    except CapabilityMissing as err:
+        raise Inapplicable(str(err)) from err
+
+
+def _pend_pf(machine: Machine) -> None:
+    """Put #PF, a write of a page that is not there, into the vCPU's events, with the address as payload."""
+    vcpu = vcpu_of(machine)
+    events = VcpuEvents.from_buffer_copy(vcpu.get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents)))
+    exception = events.exception
+    exception.pending, exception.nr, exception.has_error_code, exception.error_code = 1, Vector.PF, 1, 2
+    events.exception_has_payload, events.exception_payload = 1, PAYLOAD
+    events.flags |= VcpuEventFlag.PAYLOAD
     vcpu.set(Ioctl.SET_VCPU_EVENTS, bytes(events))
 
 
@@ -95,5 +130,9 @@ CASES: tuple[Case, ...] = (
     script("int.user.immediate", "immediate_exit runs no instruction",       _immediate),
     hosted(row("int.user.events_inject", "An exception that the monitor injects comes before the next instruction", LONG64, (RAISE, INC, INC),
                faults(Vector.GP, 0x18, at=1, flags_set=0), irqchip=False, acts=()), calls={0: _inject_gp}),
+    hosted(row("int.user.events_nmi",    "A pending NMI that the monitor sets comes before the next instruction",   LONG64, (RAISE, INC, INC),
+               Expect(vector=Vector.NMI, at=1), irqchip=False, acts=(), priority=2), calls={0: _pend_nmi}),
+    hosted(row("int.user.events_pf",     "A pending #PF with a payload sets CR2",                                   LONG64, (RAISE, INC, INC),
+               faults(Vector.PF, 2, at=1, flags_set=0, cr2=PAYLOAD), irqchip=False, acts=(), priority=2), furnish=_allow_payloads, calls={0: _pend_pf}),
 )
 # fmt: on

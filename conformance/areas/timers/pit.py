@@ -6,7 +6,7 @@ OUT is low until the count is over; channel 2's is bit 5 of port 61H.
 The numbers are what the test of that name in guest_payloads/pit.c observes.
 """
 
-from virtproof.conformance.case import Case, Insn, completes, family, mmio_read, pio_in, programs_of
+from virtproof.conformance.case import Case, Insn, completes, family, mmio_read, pio_in, pio_out, programs_of
 from virtproof.conformance.window import WINDOW, maps, page
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import Cite, linux
@@ -29,6 +29,8 @@ CASES: tuple[Case, ...] = (
     pit("time.pit.spkr_bit4", "Bit 4 of port 61H toggles",                   "pit_refresh",  (10,),  priority=2),
     row("time.pit.none",  "Without a PIT in the kernel its ports come out", Mode.LONG64, Insn("e4 40", "in al, 0x40"),
         completes(regs={"rax": 0x0101_0101_0101_01FF}, accesses=(pio_in(0x40, 1, 0xFF),)), irqchip=True),
+    row("time.none.rtc_absent", "KVM has no real-time clock: its ports come out", Mode.LONG64, (Insn("e6 70", "out 0x70, al"), Insn("e4 71", "in al, 0x71")),
+        completes(regs={"rax": 0xFF}, accesses=(pio_out(0x70, 1, 0x0A), pio_in(0x71, 1, 0xFF))), regs={"rax": 0x0A}, irqchip=True, priority=2),
     row("time.none.hpet_absent", "KVM has no HPET: its page comes out", Mode.LONG64, Insn("8b 03", "mov eax, dword ptr [rbx]"),
         completes(regs={"rax": 0xFFFF_FFFF}, accesses=(mmio_read(HPET, 4, 0xFFFF_FFFF),)), regs={"rbx": WINDOW}, sets=(maps(page(HPET)),), irqchip=True),
 )
