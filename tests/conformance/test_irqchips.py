@@ -1,6 +1,6 @@
-"""Cases of interrupts, timers and several processors on the monitor's own controllers: with KVM, and on the software engine.
+"""Cases of interrupts, timers and several processors on the monitor's own controllers.
 
-On the kernel's controllers they run with all others.
+They run with KVM, and on the software engine.  On the kernel's controllers they run with all others.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -15,7 +14,6 @@ from virtproof.vmm.bus import Bus
 from virtproof.vmm.cpuid import Override, apic_features
 from virtproof.vmm.engine import Vcpu
 from virtproof.vmm.engines.kvm import KvmEngine
-from virtproof.vmm.engines.software.engine import SoftwareEngine
 from virtproof.vmm.events import EventLoop, ManualClock
 from virtproof.vmm.interrupts import SplitIrqchip
 from virtproof.vmm.machine import Machine

@@ -78,8 +78,8 @@ def _states(first: MpStateValue, engine: Engine) -> Iterable[Check]:
     )  # fmt: skip
     yield from check_program(guest, engine, furnish=furnish, calls={0: look, 1: look, 2: look})
     want = [first, INIT_RECEIVED, RUNNABLE]
-    texts = [", ".join(state.name for state in states) for states in (want, found)]
-    yield Check("states before INIT, after INIT, after SIPI", *texts, want == found)
+    expected, saw = (", ".join(state.name for state in states) for states in (want, found))
+    yield Check("states before INIT, after INIT, after SIPI", expected, saw, want == found)
 
 
 # fmt: off

@@ -176,7 +176,9 @@ def _eoi_exit(engine: Engine) -> Iterable[Check]:
 
     def furnish(machine: Machine) -> None:
         interrupts = sink(machine)
-        interrupts.route([to_vector(LEVEL_LINE, VECTOR, level=True), to_vector(LEVEL_LINE + 1, OTHER_VECTOR, level=True)])
+        interrupts.route(
+            [to_vector(LEVEL_LINE, VECTOR, level=True), to_vector(LEVEL_LINE + 1, OTHER_VECTOR, level=True)]
+        )
 
         def on_eoi() -> None:
             ended.append(VECTOR)

@@ -16,7 +16,10 @@ apic = programs_of(
     "interrupts",
     "requests",
     sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Handling Interrupts'"),
-    sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Local APIC State After It Has Been Software Disabled'"),
+    sdm(
+        "3A",
+        "Advanced Programmable Interrupt Controller (APIC), 'Local APIC State After It Has Been Software Disabled'",
+    ),
     apm(2, "Advanced Programmable Interrupt Controller (APIC), 'Interrupt Servicing'"),
     priority=2,
 )

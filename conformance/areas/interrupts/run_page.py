@@ -99,7 +99,9 @@ def _stops_between(engine: Engine) -> Iterable[Check]:
             if not consistent or come_on:
                 break
     yield equal("exit reason", ExitReason.INTR.name, ExitReason(reason).name)
-    yield Check("RIP, and how far EAX is ahead of EBX", "of one instruction", f"{registers.rip:#x}, {ahead}", consistent)
+    yield Check(
+        "RIP, and how far EAX is ahead of EBX", "of one instruction", f"{registers.rip:#x}, {ahead}", consistent
+    )
     yield equal("the next run goes on", True, come_on)
 
 
@@ -113,7 +115,11 @@ def _sync(engine: Engine) -> Iterable[Check]:
         shared = bytes(run.s.regs)
         got = b"".join(
             vcpu.get(number, sizeof(struct))
-            for number, struct in ((Ioctl.GET_REGS, Regs), (Ioctl.GET_SREGS, Sregs), (Ioctl.GET_VCPU_EVENTS, VcpuEvents))
+            for number, struct in (
+                (Ioctl.GET_REGS, Regs),
+                (Ioctl.GET_SREGS, Sregs),
+                (Ioctl.GET_VCPU_EVENTS, VcpuEvents),
+            )
         )
         eax = run.s.regs.regs.rax
         run.s.regs.regs.rbx = 0x1234
@@ -156,7 +162,9 @@ def _refused(engine: Engine) -> Iterable[Check]:
 
 
 def script(id: str, title: str, run: Script, priority: int, *cite: Cite, mode: Mode = Mode.REAL16) -> Case:  # noqa: A002
-    return HostScript(id=id, title=title, area="interrupts", mode=mode, cite=cite, script=run, priority=priority, seconds=5.0)
+    return HostScript(
+        id=id, title=title, area="interrupts", mode=mode, cite=cite, script=run, priority=priority, seconds=5.0
+    )
 
 
 # fmt: off

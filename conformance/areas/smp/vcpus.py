@@ -62,7 +62,9 @@ def _while_running(engine: Engine) -> Iterable[Check]:
     found: list[tuple[Exit, bytes]] = []
 
     def add(machine: Machine) -> None:
-        machine.memory.write(0x1000, bytes.fromhex("66 c7 06 00 20 78 56 34 12 f4"))  # mov dword [0x2000], 0x12345678; hlt
+        machine.memory.write(
+            0x1000, bytes.fromhex("66 c7 06 00 20 78 56 34 12 f4")
+        )  # mov dword [0x2000], 0x12345678; hlt
         vcpu = machine.vm.create_vcpu(1)
         vcpu.set_special_registers(modes.real16(vcpu.special_registers()))
         vcpu.set_registers(Registers(rip=0x1000))

@@ -12,6 +12,7 @@ The programs are in guest_payloads/timers.c and pit.c.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from ctypes import addressof, c_uint64
@@ -54,7 +55,9 @@ def guest(test: str, image: str = "timers", *, pit: bool = False) -> Program:
     )  # fmt: skip
 
 
-def counted(program: Program, engine: Engine, **more: Callable[[Machine], None] | dict[int, Callable[[Machine], None]]) -> int:
+def counted(
+    program: Program, engine: Engine, **more: Callable[[Machine], None] | dict[int, Callable[[Machine], None]]
+) -> int:
     """What the program observed.  Raises ``GuestStopped``."""
     ran = run_program(program, engine, **more)  # type: ignore[arg-type]
     if not ran.done or len(ran.observations) != 1:
@@ -67,7 +70,11 @@ def between(what: str, least: float, saw: float, most: float) -> Check:
 
 
 def _rate(
-    test: str, hertz: Callable[[Machine], int], engine: Engine, *, furnish: Callable[[Machine], None] = lambda machine: None
+    test: str,
+    hertz: Callable[[Machine], int],
+    engine: Engine,
+    *,
+    furnish: Callable[[Machine], None] = lambda machine: None,
 ) -> Iterable[Check]:
     """Seconds by the guest's counter against the host's clock."""
     looks: list[float] = []
@@ -83,7 +90,10 @@ def _rate(
         looks.append(time.monotonic() - begin)
 
     steps = counted(
-        guest(test), engine, furnish=furnish, calls={1: first, 3: sleep, 2: lambda machine: looks.append(time.monotonic())}
+        guest(test),
+        engine,
+        furnish=furnish,
+        calls={1: first, 3: sleep, 2: lambda machine: looks.append(time.monotonic())},
     )
     begin, slept, end = looks
     if not rates[0]:
@@ -97,7 +107,9 @@ def tsc_hertz(machine: Machine) -> int:
 
 def _pit_rate(engine: Engine) -> Iterable[Check]:
     hertz: list[int] = []
-    cycles = counted(guest("pit_rate", "pit", pit=True), engine, furnish=lambda machine: hertz.append(tsc_hertz(machine)))
+    cycles = counted(
+        guest("pit_rate", "pit", pit=True), engine, furnish=lambda machine: hertz.append(tsc_hertz(machine))
+    )
     if not hertz[0]:
         raise Inapplicable("nobody tells the frequency of the time stamp counter")
     want = PIT_TICKS / PIT_HZ
@@ -141,7 +153,7 @@ def _same(prepare: Callable[[KvmVcpu], None], engine: Engine) -> Iterable[Check]
         for vcpu in vcpus:
             prepare(vcpu)
         seen = [vcpu.tsc() for _ in range(LOOKS) for vcpu in vcpus]
-    back = sum(later < earlier for earlier, later in zip(seen, seen[1:], strict=False))
+    back = sum(later < earlier for earlier, later in itertools.pairwise(seen))
     yield Check("counters that were behind", "0", str(back), back == 0)
 
 
@@ -150,7 +162,9 @@ def zero(vcpu: KvmVcpu) -> None:
 
 
 def script(id: str, title: str, run: Script, priority: int, *cite: Cite) -> Case:  # noqa: A002
-    return HostScript(id=id, title=title, area="timers", mode=LONG64, cite=cite, script=run, priority=priority, seconds=10.0)
+    return HostScript(
+        id=id, title=title, area="timers", mode=LONG64, cite=cite, script=run, priority=priority, seconds=10.0
+    )
 
 
 # fmt: off
