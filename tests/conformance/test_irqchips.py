@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from virtproof.conformance.areas.smp import exits
 from virtproof.conformance.case import Case
 from virtproof.conformance.catalogue import all_cases
 from virtproof.conformance.execute import execute
@@ -18,7 +19,7 @@ from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.engines.software.engine import SoftwareEngine
 
 AREAS = ("interrupts", "timers", "smp")
-CASES = [case for case in all_cases() if case.area in AREAS]
+CASES = [case for case in all_cases() if case.area in AREAS or case in exits.CASES]
 # What kvm_pvm breaks whoever has the controllers; lab/references/known.py says why.
 PVM = {"int.user.window", "int.lapic.cr8_pending", "int.lapic.cr8_pending.x2", "smp.cmpxchg16b", "time.tsc.offset"}
 

@@ -31,18 +31,8 @@ BITS = {
 }
 RULES_CALL_IT = {Mode.PSE32: "2-level"}
 NOT_AN_INSTRUCTION = "(bad)"
-COMPLETE = (
-    "cpuid",
-    "modes",
-    "msr",
-    "privileged",
-    "sensitive",
-    "traps",
-    "claims",
-)  # areas of which every rule of priority 1 and 2 has a case, or a reason
-COMPLETE = ("cpuid", "interrupts", "msr", "sensitive", "smp", "timers")  # areas of which every rule of priority 1 and 2 has a case, or a reason
 # Areas of which every rule of priority 1 and 2 has a case, or a reason.
-COMPLETE = ("cpuid", "interrupts", "msr", "sensitive", "smp", "timers")
+COMPLETE = ("claims", "cpuid", "interrupts", "modes", "msr", "privileged", "sensitive", "smp", "timers", "traps")
 OMITTED = {
     row["id"]: row["reason"]
     for row in tomllib.loads((Path(conformance.__path__[0]) / "omitted.toml").read_text())["omitted"]

@@ -33,15 +33,6 @@ HALTED, UNINITIALIZED, INIT_RECEIVED, RUNNABLE = (
 )  # fmt: skip
 TRIES, TRY = 40, 0.05  # a guest that has only to reach its HLT, seconds each
 
-CASES: tuple[Case, ...] = (
-    halt(
-        "int.halt.hlt_int",
-        "The APIC timer ends HLT, and RIP is behind it",
-        "wakes",
-        (1, 1),
-        refs=("priv.hlt.cpl0.long64",),
-    ),
-)
 
 def _halted(engine: Engine) -> Iterable[Check]:
     of_the_kernel(engine)
@@ -84,7 +75,7 @@ def _states(first: MpStateValue, engine: Engine) -> Iterable[Check]:
 
 # fmt: off
 CASES: tuple[Case, ...] = (
-    halt("int.halt.hlt_int", "The APIC timer ends HLT, and RIP is behind it", "wakes", (1, 1)),
+    halt("int.halt.hlt_int", "The APIC timer ends HLT, and RIP is behind it", "wakes", (1, 1), refs=("priv.hlt.cpl0.long64",)),
     HostScript(id="int.halt.mpstate",  title="KVM_GET_MP_STATE is HALTED in HLT",             area="interrupts", mode=Mode.LONG64, cite=STATE, script=_halted, priority=2),
     HostScript(id="int.halt.hlt_init", title="INIT ends a halt; the vCPU waits for SIPI",     area="interrupts", mode=Mode.LONG64, cite=INIT,  script=partial(_states, HALTED), priority=2, seconds=10.0),
     HostScript(id="smp.mp_state",      title="Uninitialized, INIT received, runnable",        area="smp",        mode=Mode.LONG64, cite=INIT,  script=partial(_states, UNINITIALIZED), priority=2, seconds=10.0),
