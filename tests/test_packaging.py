@@ -103,7 +103,7 @@ def test_the_wheel_needs_no_compiler(installed: Path) -> None:
 
 def test_the_wheel_brings_what_is_no_python(installed: Path) -> None:
     """Every file of the checkout's packages that is not listed as package data would be missed on a host."""
-    for folder in ("spec", "probes", "vmm", "guest_payloads", "conformance", "reports"):
+    for folder in ("spec", "probes", "vmm", "guest_payloads", "conformance", "reports", "lab"):
         for file in _tracked(folder):
             assert (installed / "virtproof" / file).exists(), f"{file} is not in the wheel; see package-data"
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.lab.image.test_deliver import Server
+from virtproof.lab.image import contents
 from virtproof.lab.image.build import build
 from virtproof.lab.image.receive import receive
 from virtproof.lab.missing import Missing
@@ -115,6 +118,28 @@ def test_by_network_to_a_server_that_is_busy_at_first(image, server, tmp_path):
     assert "HTTP status 503" in console
     assert "trying again in 2 s" in console
     assert "eth0: 10.0.2.15/24 by DHCP" in console
+
+
+@slow
+def test_by_network_to_a_server_with_a_certificate(server, tmp_path, monkeypatch):
+    """The image trusts what the machine that built it trusts."""
+    need(QEMU)
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("10.0.2.2").configure_cert(context)
+    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setattr(contents, "CERTIFICATES", tmp_path / "authority.pem")
+    try:
+        build(tmp_path / "trusting")
+    except Missing as fault:
+        pytest.skip(str(fault))
+    adapter = ["-netdev", "user,id=net", "-device", "virtio-net,netdev=net"]
+    words = f"virtproof.out=https://10.0.2.2:{server.port}"
+
+    console = boot(tmp_path / "console", *by_network(tmp_path / "trusting", words), *adapter)
+
+    check({path.removeprefix("/"): data for path, data in server.taken.items()}, console)
 
 
 @slow

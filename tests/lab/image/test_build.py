@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from virtproof.cli.app import run
-from virtproof.lab import debian
+from virtproof.lab import cache, debian, initramfs_python
 from virtproof.lab.image import build, contents, iso, kernels
 from virtproof.lab.missing import Missing
 from virtproof.spec.fault import Fault
@@ -159,6 +162,36 @@ def test_the_iso_image_is_the_same_every_time_and_boots_both_ways(small, tmp_pat
     assert made[0].count(b"EFI PART") or b"\xef" in {made[0][446 + 16 * n + 4 : 446 + 16 * n + 5] for n in range(4)}
     assert b"console=ttyS0,115200 quiet virtproof.out=serial\n" in made[0]
     assert b"mitigations=off" not in made[0]
+
+
+def test_compiled_python_is_the_same_whoever_holds_its_strings():
+    source = b"def f(a_name_of_its_own):\n    return a_name_of_its_own.b_name_of_its_own, 'c_string_of_its_own'\n"
+    first = initramfs_python._compiled(source, "/x.py")
+    held = [sys.intern(f"{one}_of_its_own") for one in ("a_name", "b_name", "c_string")]
+    assert initramfs_python._compiled(source, "/x.py") == first
+    assert held
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(os.environ.get("VIRTPROOF_LAB") != "all", reason="make lab builds twice")
+def test_everything_is_the_same_every_time(tmp_path):
+    """From the packages on, with nothing else in the cache, in processes that hash in different ways."""
+    sums = []
+    for seed in ("1", "2"):
+        kept = tmp_path / seed / "virtproof"
+        kept.mkdir(parents=True)
+        (kept / "packages").symlink_to(cache.folder() / "packages")
+        done = subprocess.run(
+            [sys.executable, "-m", "virtproof", "image", "build", "--iso", "-o", tmp_path / f"out{seed}"],
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / seed), "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if "not installed" in done.stderr or "on this machine" in done.stderr:
+            pytest.skip(done.stderr)
+        assert done.returncode == 0, done.stderr
+        sums.append((tmp_path / f"out{seed}/SHA256SUMS").read_text())
+    assert sums[0] == sums[1]
+    assert "virtproof.iso" in sums[0]
 
 
 # The command line

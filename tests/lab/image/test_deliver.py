@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import trustme
 
 from virtproof.lab.image import deliver
 from virtproof.lab.image.receive import receive
@@ -72,6 +74,15 @@ def test_nobody_at_the_address(server):
         free.bind(("127.0.0.1", 0))  # not listening
         with pytest.raises(Fault, match="Connection refused"):
             deliver.put(f"http://127.0.0.1:{free.getsockname()[1]}", FILES)
+
+
+def test_a_server_that_nobody_trusts(server):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    with pytest.raises(Fault, match="certificate verify failed"):
+        deliver.put(f"https://127.0.0.1:{server.port}", FILES)
+    assert server.taken == {}
 
 
 @pytest.mark.parametrize("address", ["http://", "http://h:port/", "http://[::", "http://a b/"])
