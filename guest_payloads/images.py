@@ -78,6 +78,7 @@ RECIPES: Mapping[str, Recipe] = {
     "pingpong":   in_c("pingpong.c"),
     "exits":      in_c("exits.c"),
     "nested":     in_c("nested.c"),
+    "bench":      in_c("bench.c"),
     "cpuid":      in_c("cpuid.c"),
     "msr":        in_c("msr.c"),
 }

@@ -32,6 +32,7 @@ COMMANDS = (
     "guests",
     "guest",
     "cases",
+    "bench",
     "judge",
     "report",
     "lab",

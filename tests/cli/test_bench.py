@@ -1,0 +1,75 @@
+"""``virtproof bench``: figures from samples, and one run of everything that the software engine can do."""
+
+import json
+from math import log2
+
+import pytest
+
+from virtproof.cli.app import run
+from virtproof.cli.bench import WIDTH, buckets, figures, histogram, lines, summary
+from virtproof.guest_payloads.bench import OPERATIONS, Cost, Operation, measure
+
+HUNDRED = tuple(range(1, 101))
+
+
+@pytest.mark.parametrize(
+    ("samples", "want"),
+    [((7,), (7, 7, 7)), ((1, 9), (1, 1, 9)), (HUNDRED, (1, 50, 99)), ((*HUNDRED, 101), (1, 51, 100))],
+)
+def test_summary_is_of_the_samples(samples: tuple[int, ...], want: tuple[int, int, int]) -> None:
+    assert summary(samples) == want
+
+
+def test_every_sample_is_in_one_bucket_that_holds_it() -> None:
+    found = buckets((0, 1, *HUNDRED, (1 << 64) - 1))
+    assert found.total() == 103
+    assert found[0] == 3
+    assert found[int(4 * log2(100))] == sum(2 ** (26 / 4) <= n < 2 ** (27 / 4) for n in HUNDRED)
+
+
+@pytest.mark.parametrize("samples", [(0,), (5, 5, 5), (0, (1 << 64) - 1), HUNDRED])
+def test_histogram_has_its_width_and_shows_the_most_frequent_at_full_height(samples: tuple[int, ...]) -> None:
+    bars = histogram(samples)
+    assert len(bars) == WIDTH
+    assert "█" in bars
+
+
+def test_figures_are_in_cycles_and_nanoseconds() -> None:
+    said = figures(Cost("cpuid", "CPUID", (100, 200, 400), khz=2_000_000))
+    assert (said["minimum"], said["median"], said["p99"], said["unit"]) == (100, 200, 400, "cycles")
+    assert said["ns"] == {"minimum": 50, "median": 100, "p99": 200}
+
+
+def test_without_a_frequency_there_are_no_nanoseconds() -> None:
+    cost = Cost("cpuid", "CPUID", (100,))
+    assert figures(cost)["ns"] is None
+    assert "?" in lines([cost])[1].split()
+
+
+def test_what_was_not_measured_says_why() -> None:
+    cost = Cost("vmcall", "VMCALL", reason="not an Intel processor")
+    assert figures(cost) == {"name": "vmcall", "title": "VMCALL", "reason": "not an Intel processor"}
+    assert "not measured, not an Intel processor" in lines([cost])[1]
+
+
+def test_an_operation_that_is_not_there_is_refused() -> None:
+    assert run(["bench", "nonsense"]) == 64
+
+
+class TestSoftwareEngine:
+    @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+    def test_measures_or_says_why_not(self, operation: Operation) -> None:
+        pytest.importorskip("unicorn")
+        from virtproof.vmm.engines.opening import open_engine
+
+        with open_engine("software") as engine:
+            cost = measure(engine, operation, 10)
+        assert (len(cost.samples) == 10) is not bool(cost.reason)
+        assert list(cost.samples) == sorted(cost.samples)
+
+    def test_prints_one_document(self, capsys: pytest.CaptureFixture[str]) -> None:
+        pytest.importorskip("unicorn")
+        assert run(["bench", "--engine", "software", "--rounds", "10", "--json", "nothing", "boot"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["schema"] == "virtproof.bench/1"
+        assert [cost["name"] for cost in document["costs"]] == ["nothing", "boot"]
