@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from virtproof.reports.digest import Digest, digest
 from virtproof.reports.printable import printable_values
-from virtproof.results import Baseline, CaseResult, Run, Standing, Verdict
+from virtproof.results import Baseline, CaseResult, Run, Standing, Technique, Verdict
 
 FAILING_SHOWN = 8  # cases, a line each: the verdict above shall stay on the screen; the HTML report has them all
 LINE_LIMIT = 400  # characters of one host text: a terminal is no place for a dump
@@ -40,6 +40,7 @@ def _report(run: Run, first: Digest, width: int, files: Sequence[str]) -> Iterat
     yield from _section("Also noticed", (cause.text for cause in first.others), width)
     yield from _section("What to do", first.actions, width, numbered=True)
     yield from _section("Not proven", run.not_proven, width)
+    yield from _section("How guests run here", map(_technique, run.techniques), width)
     yield from _since(run.baseline, width)
 
     standings = [finding.standing for finding in run.findings]
@@ -57,6 +58,13 @@ def _section(title: str, texts: Iterable[str], width: int, *, numbered: bool = F
             yield ""
             yield title
         yield from _wrapped(text, width, f"  {number}. " if numbered else "  - ")
+
+
+def _technique(technique: Technique) -> str:
+    said = f"{technique.subject}: {technique.name}"
+    if technique.contradiction:
+        return f"{said}. CONTRADICTION: {technique.contradiction}"
+    return f"{said} ({technique.how})"
 
 
 def _since(baseline: Baseline | None, width: int) -> Iterator[str]:

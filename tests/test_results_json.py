@@ -29,6 +29,7 @@ from virtproof.results import (
     Outcome,
     Run,
     Standing,
+    Technique,
     Verdict,
 )
 from virtproof.results_json import dump_evidence, dump_run, load_evidence, load_run, write_atomically
@@ -70,6 +71,7 @@ RUN = Run(
             cause=None,
         ),
     ),
+    techniques=(Technique("guest page tables", "EPT", "slat.pf_noexit: pass", "kvm_intel.ept is off"),),
     counts={"traps": {"fail": 1}},
     failing=(CASE,),
     not_proven=("anything",),

@@ -157,6 +157,16 @@ class Backend:
         return self.engine != "software"
 
 
+@dataclass(frozen=True, slots=True)
+class Technique:
+    """By which technique a part of guests runs, judged from what guests cost."""
+
+    subject: str  # "kernel code (ring 0)", "guest page tables", ...
+    name: str  # as the literature has it; "unknown" where nothing told
+    how: str  # the case that decided and what it counted, or why none could
+    contradiction: str = ""  # what the host says otherwise
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """Who the host is.  Nothing here identifies a person or a serial number."""
@@ -211,6 +221,7 @@ class Run:
     cases_sha256: str
     findings: tuple[Finding, ...] = ()
     claims: tuple[ClaimResult, ...] = ()
+    techniques: tuple[Technique, ...] = ()  # how guests run here
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # area -> verdict -> number
     failing: tuple[CaseResult, ...] = ()  # fail, crash and error
     not_proven: tuple[str, ...] = ()  # what could not be proven here, and why, in sentences

@@ -16,7 +16,7 @@ import pytest
 
 from virtproof import reports
 from virtproof.reports.html import render_html
-from virtproof.results import Backend, Baseline, Change, Evidence, Run, Verdict
+from virtproof.results import Backend, Baseline, Change, Evidence, Run, Technique, Verdict
 
 VOID = {"meta", "input", "br", "wbr", "link", "img"}
 Pair = tuple[Run, Evidence]
@@ -236,3 +236,16 @@ def test_what_changed_since_the_baseline(any_run: Pair) -> None:
     assert "is gone" in page.text
     assert "2 more changes" in page.text
     assert "Changed since" not in Page(render_html(run, evidence)).text
+
+
+def test_how_guests_run(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["healthy"]
+    said = (
+        Technique("real mode", "interpretation", "claim.x"),
+        Technique("local APIC", "<b>APICv", "claim.y", "avic is on"),
+    )
+    page = Page(render_html(replace(run, techniques=said), evidence))
+    assert "interpretation" in page.text
+    assert "<b>APICv" in page.text
+    assert "avic is on" in page.text
+    assert "How guests run here" not in Page(render_html(run, evidence)).text

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from virtproof.reports.text import FAILING_SHOWN, render_text
-from virtproof.results import Backend, Baseline, Change, Evidence, Run
+from virtproof.results import Backend, Baseline, Change, Evidence, Run, Technique
 
 Pair = tuple[Run, Evidence]
 
@@ -80,3 +80,15 @@ def test_what_changed_since_the_baseline(runs: dict[str, Pair]) -> None:
     none = replace(baseline, changes=(), left_out=0, not_compared=("4 cases are in the baseline only.",))
     assert "  - 4 cases are in the baseline only." in render_text(replace(run, baseline=none))
     assert "Changed since" not in render_text(run)
+
+
+def test_how_guests_run(runs: dict[str, Pair]) -> None:
+    run, _ = runs["healthy"]
+    said = (
+        Technique("real mode", "interpretation", "claim.x"),
+        Technique("local APIC", "APICv", "claim.y", "avic\x1b[2J"),
+    )
+    text = render_text(replace(run, techniques=said), width=200)
+    assert "  - real mode: interpretation (claim.x)\n" in text
+    assert "  - local APIC: APICv. CONTRADICTION: avic\\x1b[2J\n" in text
+    assert "How guests run here" not in render_text(run)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from virtproof.conformance.case import At, Case, HostScript, Insn, Program, Ram, completes, family
-from virtproof.conformance.counters import Counted, needs_parameter, needs_second_level, vcpu_of, within
+from virtproof.conformance.counters import Counted, needs_hardware, needs_parameter, needs_second_level, vcpu_of, within
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, check_program
 from virtproof.conformance.host_memory import Mapping as Pages
 from virtproof.guest_payloads import images
@@ -68,8 +68,16 @@ LOOP = (
 LOOPS = 50_000
 
 
-def _big_real_mode(engine: Engine) -> Iterable[Check]:
+def _unrestricted(engine: Engine) -> None:
     needs_parameter(engine, {"kvm_intel": "unrestricted_guest"})
+
+
+def _amd(engine: Engine) -> None:
+    needs_hardware(engine, "kvm_amd")
+
+
+def _big_real_mode(needs: Callable[[Engine], None], engine: Engine) -> Iterable[Check]:
+    needs(engine)
     counted = Counted()
 
     def limit(machine: Machine, bytes_: int) -> None:
@@ -157,7 +165,8 @@ VIRTUAL_APIC = sdm("3C", "APIC Virtualization and Virtual Interrupts, 'Virtualiz
 AVIC = apm(2, "Secure Virtual Machine, 'Advanced Virtual Interrupt Controller'")
 
 CASES: tuple[Case, ...] = (
-    proof("claim.unrestricted", "Big real mode runs without emulation",                 _big_real_mode, ("unrestricted_guest",), BIG_REAL, mode=Mode.REAL16, priority=1),
+    proof("claim.unrestricted", "Big real mode runs without emulation",                 partial(_big_real_mode, _unrestricted), ("unrestricted_guest",), BIG_REAL, mode=Mode.REAL16, priority=1),
+    proof("claim.unrestricted.amd", "Big real mode runs without emulation on AMD-V",    partial(_big_real_mode, _amd), ("svm",), apm(2, "Secure Virtual Machine, 'Paged Real Mode'"), mode=Mode.REAL16, priority=1),
     proof("claim.vpid",         "A translation outlives an exit",                       _translations,  ("vpid", "asid"), TAGS, apm(2, "Secure Virtual Machine, 'TLB Control'")),
     proof("claim.pml",          "The dirty log costs no fault for each page",           _logging,       ("pml",), PML, refs=("claim.ept_ad",)),
     proof("claim.apicv",        "SELF IPI and EOI of the x2APIC do not leave the guest", partial(_interrupts, {"kvm_intel": "enable_apicv"}, SELF_IPI), ("apicv",), VIRTUAL_APIC),

@@ -55,6 +55,7 @@ def make_run(
     from virtproof.probes.ask import fact_answers
     from virtproof.probes.judge import judge
     from virtproof.probes.proofs import ProofTable
+    from virtproof.probes.techniques import techniques
 
     proofs = ProofTable(
         proves={case.id: case.proves for case in all_cases()},
@@ -76,6 +77,7 @@ def make_run(
         cases_sha256=cases_sha256(),
         findings=judgement.findings,
         claims=judgement.claims,
+        techniques=techniques(results, judgement.backend),
         counts=count(results),
         failing=tuple(map(brief, failing[:FAILING_LISTED])),
         not_proven=(*not_proven, *judgement.not_proven),

@@ -1,0 +1,81 @@
+"""How guests run: each technique by the observation that tells it, and never by a failure of another kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from virtproof.conformance.catalogue import all_cases
+from virtproof.probes.techniques import APIC, KERNEL, REAL, SIGNS, TABLES, USER, techniques
+from virtproof.results import Backend, CaseResult, Check, Technique, Verdict
+
+PASS, FAIL, SKIP = Verdict.PASS, Verdict.FAIL, Verdict.SKIP
+
+
+def backend(name: str, *, engine: str = "kvm") -> Backend:
+    return Backend(engine=engine, name=name, software=None)
+
+
+def result(id: str, verdict: Verdict, counter: str = "", saw: str = "5000", reason: str = "") -> CaseResult:  # noqa: A002
+    checks = (Check(f"1000 times: {counter}", "0", saw, verdict is PASS),) if counter else ()
+    return CaseResult(
+        id=id, area="claims", title=id, mode="long64", cite=(), verdict=verdict, checks=checks, reason=reason
+    )
+
+
+def only(found: tuple[Technique, ...]) -> Technique:
+    (one,) = found
+    return one
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "verdict", "counter", "subject", "technique", "contradicts"),
+    [
+        ("kvm_intel", "claim.vmx", PASS, "", KERNEL, "hardware-assisted virtualization (VT-x)", ""),
+        ("kvm_amd", "claim.svm", PASS, "", KERNEL, "hardware-assisted virtualization (AMD-V)", ""),
+        ("kvm_pvm", "claim.backend", FAIL, "insn_emulation", KERNEL, "interpretation", ""),
+        ("kvm_amd", "claim.backend", FAIL, "insn_emulation", KERNEL, "interpretation", "AMD-V"),
+        ("kvm_pvm", "claim.backend.ring3", PASS, "", USER, "direct execution", ""),
+        ("kvm_intel", "claim.unrestricted", FAIL, "insn_emulation", REAL, "interpretation", "unrestricted_guest is on"),
+        ("kvm_intel", "slat.pf_noexit", PASS, "", TABLES, "EPT", ""),
+        ("kvm_amd", "slat.pf_noexit", PASS, "", TABLES, "RVI (NPT)", ""),
+        ("kvm_intel", "slat.pf_noexit", FAIL, "pf_guest", TABLES, "shadow page tables", "ept is on"),
+        ("kvm_intel", "claim.no_tdp", PASS, "", TABLES, "shadow page tables", ""),
+        ("kvm_amd", "claim.no_tdp", FAIL, "pf_guest", TABLES, "RVI (NPT)", "npt is off"),
+        ("kvm_intel", "claim.apicv", FAIL, "exits", APIC, "emulation in the kernel", "enable_apicv is on"),
+    ],
+)
+def test_an_observation_names_the_technique(name, case, verdict, counter, subject, technique, contradicts):
+    found = only(techniques((result(case, verdict, counter),), backend(name)))
+    assert (found.subject, found.name) == (subject, technique)
+    assert case in found.how
+    assert contradicts in found.contradiction
+    assert bool(contradicts) == bool(found.contradiction)
+
+
+@pytest.mark.parametrize(("counter", "saw"), [("exits", "5000"), ("insn_emulation", "no such counter"), ("", "")])
+def test_a_failure_of_another_kind_says_nothing(counter, saw):
+    assert only(techniques((result("claim.backend", FAIL, counter, saw),), backend("kvm_pvm"))).name == "unknown"
+
+
+def test_what_was_skipped_says_why():
+    found = only(techniques((result("claim.apicv", SKIP, reason="enable_apicv is off"),), backend("kvm_intel")))
+    assert (found.name, found.how) == ("unknown", "claim.apicv: skip, enable_apicv is off")
+
+
+def test_the_module_in_use_says_why_and_not_the_other():
+    results = (result("claim.apicv", SKIP, reason="other"), result("claim.apicv.avic", SKIP, reason="avic is off"))
+    assert "avic is off" in only(techniques(results, backend("kvm_amd"))).how
+
+
+def test_the_software_engine_translates():
+    found = techniques((result("trap.x", PASS),), backend("unicorn", engine="software"))
+    assert {one.name for one in found} == {"binary translation"}
+
+
+def test_nothing_is_said_of_what_was_not_run():
+    assert techniques((), backend("kvm_intel")) == ()
+    assert techniques((), backend("unicorn", engine="software")) == ()
+
+
+def test_signs_are_of_cases_that_there_are():
+    assert {sign.case for sign in SIGNS} <= {case.id for case in all_cases()}
