@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -105,7 +106,7 @@ def measure(engine: Engine, operation: Operation, rounds: int) -> Cost:
         def write(self, offset: int, size: int, value: int) -> None:
             if value == TAKEN:
                 data = self._machine.memory.read(image["samples"], 8 * rounds)
-                taken.append(struct.unpack(f"<{rounds}Q", data))
+                taken.append(struct.unpack(f"<{rounds}q", data))
 
     class _Device:
         def read(self, offset: int, size: int) -> int:
@@ -128,7 +129,7 @@ def measure(engine: Engine, operation: Operation, rounds: int) -> Cost:
         arguments=(image[operation.test], rounds, operation.argument), furnish=furnish,
     )  # fmt: skip
     if taken:
-        return Cost(operation.name, operation.title, tuple(sorted(taken[0])), khz=khz)
+        return cost_of(operation, taken[0], khz)
     if ran.fault is not None:
         why = f"the guest took vector {ran.fault}"
     elif isinstance(ran.end, Timeout):
@@ -136,6 +137,14 @@ def measure(engine: Engine, operation: Operation, rounds: int) -> Cost:
     else:
         why = str(ran.end)
     return Cost(operation.name, operation.title, reason=why)
+
+
+def cost_of(operation: Operation, samples: Sequence[int], khz: int) -> Cost:
+    """The cost from the guest's samples, in any order; what took less than no time was not measured."""
+    if negative := sum(sample < 0 for sample in samples):
+        why = f"{negative} of {len(samples)} took less than no time: the guest's counter does not keep step"
+        return Cost(operation.name, operation.title, reason=why)
+    return Cost(operation.name, operation.title, tuple(sorted(samples)), khz=khz)
 
 
 def _missing(engine: Engine, operation: Operation) -> str:

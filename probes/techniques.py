@@ -2,7 +2,8 @@
 
 Adams and Agesen, "A Comparison of Software and Hardware Techniques for x86 Virtualization" (2006), tell apart
 hardware-assisted virtualization, direct execution, binary translation and interpretation.  Second-level translation is
-EPT with Intel, nested paging (NPT) or RVI with AMD.  The observation is the verdict of a case that reads KVM's counters.
+EPT with Intel, nested paging (NPT) or RVI with AMD.  What is observed is the verdict of a case that reads KVM's
+counters.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 
 from virtproof.cli.app import run
 from virtproof.cli.bench import WIDTH, buckets, figures, histogram, lines, summary
-from virtproof.guest_payloads.bench import OPERATIONS, Cost, Operation, measure
+from virtproof.guest_payloads.bench import OPERATIONS, Cost, Operation, cost_of, measure
 
 HUNDRED = tuple(range(1, 101))
 
@@ -50,6 +50,12 @@ def test_what_was_not_measured_says_why() -> None:
     cost = Cost("vmcall", "VMCALL", reason="not an Intel processor")
     assert figures(cost) == {"name": "vmcall", "title": "VMCALL", "reason": "not an Intel processor"}
     assert "not measured, not an Intel processor" in lines([cost])[1]
+
+
+def test_time_that_runs_backwards_is_no_cost() -> None:
+    assert cost_of(OPERATIONS[0], (3, 1, 2), 5).samples == (1, 2, 3)
+    found = cost_of(OPERATIONS[0], (3, -1, 2), 5)
+    assert (found.samples, found.reason[:6]) == ((), "1 of 3")
 
 
 def test_an_operation_that_is_not_there_is_refused() -> None:
