@@ -8,6 +8,29 @@ from dataclasses import dataclass, field, replace
 from virtproof.probes.causes import explain
 from virtproof.results import Backend, CaseResult, ClaimResult, Layer, Proof, Verdict
 
+# Claims that no guest of ours can prove, and why.
+# fmt: off
+INVISIBLE = {
+    "posted_interrupts":   "to a guest an interrupt that was posted looks like one that an exit delivered",
+    "x2avic":              "to a guest it looks like AVIC, and AVIC like the kernel's local APIC but for its cost",
+    "tsc_invariant":       "a guest sees no power state of the host",
+    "iommu":               "no device is assigned to a guest",
+    "vt_d":                "no device is assigned to a guest",
+    "amd_vi":              "no device is assigned to a guest",
+    "interrupt_remapping": "no device is assigned to a guest",
+    "sr_iov":              "no device is assigned to a guest",
+    "sev":                 "no encrypted guest is started",
+    "sev_es":              "no encrypted guest is started",
+    "sev_snp":             "no encrypted guest is started",
+    "tdx":                 "no trust domain is started",
+    "uniformity":          "it is about the host, and no guest sees all of it",
+    "microcode":           "it is about the host, and no guest sees it",
+    "mitigations":         "it is about the host, and no guest attacks it",
+    "memory_backing":      "a guest does not see what backs its memory",
+    "device_nodes":        "no guest has a network of the host's",
+}
+# fmt: on
+
 
 @dataclass(frozen=True, slots=True)
 class ProofTable:
@@ -72,4 +95,4 @@ def _why_silent(claim: str, speaking: Sequence[CaseResult], table: ProofTable) -
         return f"no case gave an answer ({first.id}: {first.verdict}{', ' + first.reason if first.reason else ''})"
     if any(claim in claims for claims in table.proves.values()):
         return "no case that could prove it was run"
-    return "no case proves it"
+    return f"no case proves it: {INVISIBLE[claim]}" if claim in INVISIBLE else "no case proves it"

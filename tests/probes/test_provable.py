@@ -1,0 +1,15 @@
+"""Every claim has a case that could prove it, or a reason why none can."""
+
+from virtproof.conformance.catalogue import all_cases
+from virtproof.probes.claims.catalogue import ALL_CLAIMS
+from virtproof.probes.proofs import INVISIBLE
+
+PROVEN_BY_SOME = {claim for case in all_cases() for claim in case.proves}
+
+
+def test_no_claim_stays_silently_unproven() -> None:
+    assert {claim.name for claim in ALL_CLAIMS} - PROVEN_BY_SOME == INVISIBLE.keys()
+
+
+def test_cases_prove_claims_that_there_are() -> None:
+    assert {claim.name for claim in ALL_CLAIMS} >= PROVEN_BY_SOME
