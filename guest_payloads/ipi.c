@@ -362,10 +362,10 @@ extern const char behind_hlt[];
 asm("halts: cli; hlt\n behind_hlt: ret");
 void halts(void);
 
-static volatile u64 nmi_rip;
+static volatile unsigned nmi_behind_hlt;
 static volatile unsigned awake, halting, started;
 
-static void note_rip(struct frame *f) { nmi_rip = f->rip; }
+static void note_rip(struct frame *f) { nmi_behind_hlt |= f->rip == (u64)behind_hlt; }
 
 static void sleep(unsigned number)
 {
@@ -417,7 +417,7 @@ TEST(halted_deaf)
         for (unsigned n = 0; n < 200 && !awake; n++)
             apic_id();
     }
-    observe(nmi_rip == (u64)behind_hlt);
+    observe(nmi_behind_hlt);
     while (!counts[1][PROBE])
         pause();
     observe(counts[1][PROBE]);

@@ -157,12 +157,14 @@ TEST(pit_status)                         /* read-back of channel 2's status: acc
     observe(in8(0x42) & 0xff);
 }
 
-TEST(pit_full)                           /* a count of 0 is 65536: most of the values are reached from above, none at once; does it come */
+TEST(pit_full)                           /* a count of 0 is 65536: is it high at first, in one of ten tries; does it come */
 {
     start();
-    pit(0, 2, 0);
-    u16 first = pit_now(0);
-    bool high = first > 0x8000;
+    bool high = false;
+    for (unsigned try = 0; try < 10 && !high; try++) {   /* a host may be away for a while */
+        pit(0, 2, 0);
+        high = pit_now(0) > 0x8000;
+    }
     count = 0;
     while (!count)
         window();
@@ -182,20 +184,24 @@ TEST(pit_refresh)                        /* bit 4 of port 61H toggles: does it b
     observe(turns);
 }
 
-TEST(pit_rate)                           /* TSC cycles in 11932 ticks (10 ms) of channel 2, the least of some tries */
+#define STRETCH 6000                     /* ticks of channel 2: 5 ms */
+
+TEST(pit_rate)                           /* ten times: ticks, the TSC cycles that they took at the least, and at the most */
 {
-    u64 least = ~0ull;
-    for (unsigned n = 0; n < 5; n++) {
-        out8(GATES, in8(GATES) & ~1);
-        pit(2, 0, 11932);
-        u64 from = rdtsc();
-        out8(GATES, in8(GATES) | 1);
-        while (!(in8(GATES) & 0x20))
-            ;
-        u64 spent = rdtsc() - from;
-        least = spent < least ? spent : least;
+    out8(GATES, in8(GATES) | 1);
+    pit(2, 2, 0);
+    for (unsigned n = 0; n < 10; n++) {
+        u64 before = rdtsc();
+        u16 from = pit_now(2), to;
+        u64 behind = rdtsc(), last;
+        do {
+            last = rdtsc();
+            to = pit_now(2);
+        } while ((u16)(from - to) < STRETCH);
+        observe((u16)(from - to));
+        observe(last - behind);
+        observe(rdtsc() - before);
     }
-    observe(least);
 }
 
 int main(void)

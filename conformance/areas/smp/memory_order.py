@@ -48,9 +48,9 @@ CASES: tuple[Case, ...] = (
 
     order("smp.qword_atomic", "An aligned store of 8 bytes is never seen in part",   "qword",           (0,),      2, 5000, vcpus=2),
     order("smp.sb_mfence",    "With MFENCE one of two sees the other's store",       "store_buffer",    (0,),      2, 500,  vcpus=2),
-    order("smp.sb_lock",      "With a locked store one of two sees the other's",     "locked_store",    (0,),      2, 500,  vcpus=2, priority=2),
-    order("smp.lb",           "Two loads never both see the store behind the other", "load_buffer",     (0,),      2, 500,  vcpus=2, priority=2),
-    order("smp.iriw",         "All see the stores of two processors in one order",   "independent",     (0,),      4, 100,  vcpus=4, priority=2),
+    order("smp.sb_lock",      "With a locked store one of two sees the other's",     "locked_store",    (0,),      2, 200,  vcpus=2, priority=2),
+    order("smp.lb",           "Two loads never both see the store behind the other", "load_buffer",     (0,),      2, 200,  vcpus=2, priority=2),
+    order("smp.iriw",         "All see the stores of two processors in one order",   "independent",     (0,),      4, 50,  vcpus=4, priority=2),
     order("smp.mp_litmus",    "Who sees the flag sees the data",                     "message_passing", (0,),      2, 5000, vcpus=2),
     order("smp.coherence",    "One place never goes back",                           "coherence",       (0,),      2, 5000, vcpus=2),
 
