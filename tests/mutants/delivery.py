@@ -13,7 +13,7 @@ from virtproof.spec.x86.flags import Rflags
 from virtproof.vmm.engines.software import delivery as module
 from virtproof.vmm.engines.software.breakpoints import Breakpoints
 from virtproof.vmm.engines.software.cpu import CS, INHIBIT, RSP, Cpu
-from virtproof.vmm.engines.software.decode import Instruction
+from virtproof.vmm.engines.software.decode import Instruction, operand
 from virtproof.vmm.engines.software.delivery import Delivery, Event, Source
 from virtproof.vmm.engines.software.execution import Execution
 from virtproof.vmm.engines.software.linear import Raised
@@ -181,6 +181,32 @@ def de_ignored(original: Any, self: Privileged, insn: Instruction, number: int) 
     original(self, insn, number + 2 if number in (4, 5) else number)
 
 
+def no_dr4(original: Any, self: Privileged, insn: Instruction, number: int) -> None:
+    if number in (4, 5):
+        raise Raised(Vector.UD)
+    original(self, insn, number)
+
+
+def watches_all(original: Any, self: Breakpoints) -> None:
+    original(self)
+    for address in list(self._cpu.events.dr)[:4]:
+        self._gate.watch(address)
+
+
+def hits_disabled(self: Breakpoints, address: int) -> int:
+    return sum(1 << n for n in range(4) if address and self._cpu.events.dr[n] == address)
+
+
+def misaligned(run: Execution, insn: Instruction) -> bool:
+    found = operand(run._cpu, insn)
+    return (
+        outer(run, insn)
+        and found is not None
+        and found.address % 4 != 0
+        and bool(run._cpu.state.rflags & Rflags.ac.mask)
+    )
+
+
 def longer(original: Any, self: Breakpoints) -> None:
     original(self)
     self._data = tuple(point._replace(length=2 * point.length) for point in self._data)
@@ -289,6 +315,10 @@ MUTANTS = (
     mutant("debug.dr4",             "DR4 is DR6 with CR4.DE = 1 too",                         wrapped(Privileged, "_debug_register", de_ignored), "trap.ud.feat.dr4_de1.long64"),
     mutant("debug.dr6_fixed",       "A bit of DR6 that stays 1 reads 0",                      dr_bit(6, 1 << 4),                               "trap.db.dr6_reset.long64"),
     mutant("debug.dr7_fixed",       "The bit of DR7 that stays 1 reads 0",                    dr_bit(7, 1 << 10),                              "trap.db.dr7_reset.long64"),
+
+    mutant("debug.dr4_always",      "DR4 raises #UD with CR4.DE = 0 too",                     wrapped(Privileged, "_debug_register", no_dr4),  "trap.ud.feat.dr4_de_again.long64"),
+    mutant("debug.disabled",        "A breakpoint hits though DR7 does not enable it",        both(wrapped(Breakpoints, "changed", watches_all), replaced(Breakpoints, "at_instruction", hits_disabled)), "trap.db.x_bp_off.long64"),
+    mutant("off.am",                "Alignment is checked whatever CR0.AM says",              instead("8b|89", refuse(Vector.AC), misaligned), "trap.ac.am_again.ring3"),
 
     mutant("shadow.sti",            "STI opens the window at once",                           after("fb", shadow(False)),                      "trap.shadow.sti.long64", "interrupts"),
     mutant("shadow.popf",           "POPF holds interrupts for an instruction",               after("9d", shadow(True), stimulus),             "trap.shadow.popf_noshadow.long64"),

@@ -148,6 +148,26 @@ def _no_long(run: Execution) -> None:
     run._cpu.refresh()
 
 
+def pe_cleared(run: Execution, insn: Instruction) -> None:
+    state = run._cpu.state
+    state.cr[0] = state.cr[0] & ~0xF | run._privileged._register(insn) & 0xF
+    run._cpu.refresh()
+    skip(run, insn)
+
+
+def null_into(number: int) -> Where:
+    """MOV of a null selector to a segment register."""
+    return lambda run, insn: (
+        stimulus(run, insn) and insn.modrm >> 3 & 7 == number and run._privileged._selector(insn) < 4
+    )
+
+
+def esp_kept(original: Any, cpu: Cpu, **rest: Any) -> None:
+    before = cpu.state.regs[RSP]
+    original(cpu, **rest)
+    cpu.state.regs[RSP] = before
+
+
 TRAPPED = (
     ("lgdt", "0f 01 /2"), ("lidt", "0f 01 /3"), ("lldt", "0f 00 /2"), ("ltr", "0f 00 /3"), ("clts", "0f 06"), ("mov_to_cr", "0f 22"),
     ("mov_from_cr", "0f 20"), ("mov_to_dr", "0f 23"), ("mov_from_dr", "0f 21"), ("wbinvd", "0f 09"), ("invlpg", "0f 01 /7"), ("hlt", "f4"),
@@ -186,7 +206,7 @@ MUTANTS = (
     mutant("sens.sidt",          "SIDT shows another base",                                 after("0f 01 /1", flip(1 << 24)),                         "sens.sidt.cpl0.long64"),
     mutant("sens.sldt",          "SLDT shows another selector",                             after("0f 00 /0", flip(8, 2)),                            "sens.sldt.cpl0.long64"),
     mutant("sens.str",           "STR shows another selector",                              after("0f 00 /1", flip(8, 2)),                            "sens.str.cpl0.long64"),
-    mutant("sens.smsw",          "SMSW shows TS inverted",                                  after("0f 01 /4", flip(8, 2)),                            "sens.smsw.cpl0.long64"),
+    mutant("sens.smsw",          "SMSW shows TS inverted",                                  after("0f 01 /4", flip(8, 2)),                            "sens.smsw.cpl0.long64", "modes"),
     mutant("sens.smsw_cpl3",     "SMSW traps at CPL 3 without UMIP",                        instead("0f 01 /4", refuse(Vector.GP), outer),            "sens.smsw.cpl3.long64"),
     mutant("sens.lar",           "LAR clears ZF where it finds a descriptor",               after("0f 02", toggle_flag(ZF)),                          "sens.misc.sysfs_hidden"),
     mutant("sens.cs_cpl3",       "MOV from CS shows RPL 0 at CPL 3",                        after("8c", flip(3), user_cs),                            "sens.misc.mov_cs_cpl3"),
@@ -200,6 +220,14 @@ MUTANTS = (
     mutant("rdtscp.aux",         "RDTSCP brings something else than TSC_AUX",               after("0f 01 f9", flip_regs(rcx=1)),                      "msr.eff.tsc_aux_rdtscp", "msr"),
 
     Mutant("seg.load",           "MOV to a segment register is never refused: it does nothing then", exceptions(Vector.GP, lambda run, code: not _skipped(run, (0x8E,))), ("modes", "traps"), ("mode.seg.ds.limit",)),
+    Mutant("seg.ds_null",        "A null selector cannot be loaded into DS",                instead("8e", refuse(Vector.GP), null_into(3)),           ("modes",), ("mode.seg.ds.null",)),
+    Mutant("seg.ss_null",        "A null selector cannot be loaded into SS at CPL 0",       instead("8e", refuse(Vector.GP), null_into(2)),           ("modes",), ("mode.seg.ss.null64_cpl0",)),
+    Mutant("far.rsp",            "A far CALL or JMP leaves another stack pointer",          after("9a|ea|ff /3|ff /5", flip_regs(rsp=16), stimulus),  ("modes", "sensitive"), ("mode.far.inner", "mode.task.jmp.prot32")),
+    Mutant("iret.rsp",           "IRET brings another stack pointer",                       after("cf", flip_regs(rsp=16), stimulus),                 ("modes", "sensitive", "traps"), ("mode.iret.same64",)),
+    Mutant("lmsw.pe",            "LMSW clears CR0.PE",                                      instead("0f 01 /6", pe_cleared, in_ring(0)),              ("modes",), ("mode.misc.lmsw_pe_clear",)),
+    Mutant("swapgs.void",        "SWAPGS does nothing",                                     instead("0f 01 f8", skip, in_ring(0)),                    ("modes",), ("mode.misc.swapgs_exits",)),
+    Mutant("sysenter.esp",       "SYSENTER leaves ESP alone",                               wrapped(fast_calls, "sysenter", esp_kept),                ("modes",), ("mode.sysenter.entry32",)),
+    Mutant("cr0.pe",             "MOV to CR0 in real mode does nothing",                    instead("0f 22 /0", skip, lambda run, insn: stimulus(run, insn) and not run._cpu.protected), ("modes",), ("mode.trans.real_to_prot",)),
     Mutant("seg.np",             "A segment that is not present can be loaded",             exceptions(Vector.NP, lambda run, code: not _skipped(run, (0x8E, 0x0F00, 0xFF, 0xEA))), ("modes", "traps"), ("mode.seg.ds.np",)),
     Mutant("seg.ss",             "#SS of a segment load is not raised",                     exceptions(Vector.SS, lambda run, code: not _skipped(run, (0x8E,))), ("modes", "traps"), ("mode.seg.ss.np",)),
     Mutant("seg.far",            "A far JMP is never refused: it goes on behind itself",    exceptions(Vector.GP, lambda run, code: not _skipped(run, (0xFF, 0xEA))), ("modes", "traps"), ("mode.seg.cs.null",)),

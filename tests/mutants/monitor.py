@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from tests.mutants.mutant import How, of, replaced, wrapped
+from tests.mutants.processor import both
 from virtproof.vmm.backing import HostMemory
 from virtproof.vmm.bus import Bus
 from virtproof.vmm.engines.software.cpu import RAX, Cpu
@@ -14,6 +16,7 @@ from virtproof.vmm.engines.software.slots import Log, Slots
 from virtproof.vmm.engines.software.vcpu import SoftwareVcpu
 from virtproof.vmm.exits import Interrupted
 from virtproof.vmm.interrupts import InjectedInterrupts
+from virtproof.vmm.user_irqchip import LocalApics
 
 bus = of("mmio", "pio", "second_level")
 slot = of("second_level", "isolation", "mmio")
@@ -182,8 +185,6 @@ def recycled() -> How:
             left[self.size] = bytes(self.view)
         original(self)
 
-    from tests.mutants.processor import both
-
     return both(wrapped(HostMemory, "__init__", init), wrapped(HostMemory, "close", close))
 
 
@@ -202,8 +203,6 @@ def left_in(name: str) -> How:
         target = self.state.regs if name == "regs" else self.events.dr
         for number, value in enumerate(left.get(name, [0, 0x5A17, 0, 0])):
             target[number] = value
-
-    from tests.mutants.processor import both
 
     return both(wrapped(SoftwareVcpu, "close", close), wrapped(Cpu, "reset", reset))
 
@@ -243,6 +242,41 @@ def xmm_left() -> How:
             self.uc.reg_write(register, 0x5A17)
 
     return wrapped(Cpu, "reset", around)
+
+
+def xmm_mixed() -> How:
+    """In an access that comes out XMM0 becomes that of the processor before."""
+    last: dict[str, tuple[int, int]] = {}
+
+    def around(original: Any, self: Execution, *rest: Any) -> Any:
+        from unicorn.x86_const import UC_X86_REG_XMM0
+
+        mine = int(self._uc.reg_read(UC_X86_REG_XMM0))
+        owner, value = last.get("", (id(self), mine))
+        if owner != id(self):
+            self._uc.reg_write(UC_X86_REG_XMM0, value)
+        last[""] = id(self), mine
+        return original(self, *rest)
+
+    return wrapped(Execution, "_out", around)
+
+
+def messages_to_all() -> How:
+    """A message goes to the processors of every machine."""
+    known: WeakSet[LocalApics] = WeakSet()
+
+    def attach(original: Any, self: LocalApics, *rest: Any, **more: Any) -> None:
+        known.add(self)
+        original(self, *rest, **more)
+
+    def signal(original: Any, self: LocalApics, address: int, data: int) -> bool:
+        return sum(original(one, address, data) for one in (self, *(known - {self}))) > 0
+
+    return both(wrapped(LocalApics, "attach", attach), wrapped(LocalApics, "signal_msi", signal))
+
+
+def page_early(original: Any, self: Slots, number: int, gpa: int, *rest: Any) -> None:
+    original(self, number, gpa - PAGE if gpa >= 0x1000_0000 else gpa, *rest)
 
 
 # ---- running
@@ -298,9 +332,9 @@ MUTANTS = (
     bus("bus.read_bytes",     "A read comes out byte by byte",                           wrapped(Bus, "mmio_read", read_in_bytes),          "mmio.x.unaligned"),
     bus("bus.write_swapped",  "A write has its bytes reversed",                          wrapped(Bus, "mmio_write", big_endian),            "mmio.form.mov_store8"),
     bus("bus.read_swapped",   "A read has its bytes reversed",                           wrapped(Bus, "mmio_read", read_as_big_endian),     "mmio.form.mov_load8"),
-    bus("bus.nobody_0",       "Where nobody is memory reads 0",                          wrapped(Bus, "mmio_read", nobody_is_0),            "slat.hole_read.8 int.apicmode.x_to_off", "interrupts"),
+    bus("bus.nobody_0",       "Where nobody is memory reads 0",                          wrapped(Bus, "mmio_read", nobody_is_0),            "slat.hole_read.8 int.apicmode.x_to_off", "interrupts", "timers"),
     bus("bus.above_4g",       "Addresses lose what is above 4 GiB",                      wrapped(Bus, "mmio_write", wrapping_to_4g),        "mmio.x.above4g"),
-    bus("pio.nobody_0",       "Where nobody is a port reads 0",                          wrapped(Bus, "pio_in", nobody_is_0),               "pio.x.unhandled"),
+    bus("pio.nobody_0",       "Where nobody is a port reads 0",                          wrapped(Bus, "pio_in", nobody_is_0),               "pio.x.unhandled", "timers"),
     bus("pio.out_twice",      "OUT comes out twice",                                     wrapped(Bus, "pio_out", twice),                    "pio.out1.imm"),
     bus("pio.out_lost",       "OUT to a port where somebody is is lost, but one byte wide", wrapped(Bus, "pio_out", lambda original, self, port, size, value: original(self, port, size, value) if size in (1, 4) else None), "pio.out2.dx"),
     bus("pio.in_next",        "IN reads the next port",                                  wrapped(Bus, "pio_in", elsewhere),                 "pio.in4.dx"),
@@ -311,6 +345,7 @@ MUTANTS = (
 
     slot("slot.longer",       "A slot is one page too long",                             wrapped(Slots, "_set", page_longer),               "iso.past_end"),
     slot("slot.shorter",      "A slot is one page too short",                            wrapped(Slots, "_set", page_shorter),              "iso.fresh_zero"),
+    slot("slot.early",        "A slot begins one page early",                            wrapped(Slots, "_set", page_early),                "iso.before_start"),
     slot("slot.read_only",    "A read-only slot can be written",                         wrapped(Slots, "_set", rights_lost),               "slat.ro_write"),
     slot("slot.deleted",      "A deleted slot stays",                                    wrapped(Slots, "_delete", kept),                   "slat.delete"),
     slot("slot.above_4g",     "A slot above 4 GiB shows the memory 4 GiB below",                     wrapped(Slots, "_set", above_4g_below),            "slat.above4g"),
@@ -327,6 +362,8 @@ MUTANTS = (
     vm("vm.debug_mixed",      "Debug registers of two guests are mixed in exits",        swapped_at_exits(debug_registers_of),              "iso.dr_pingpong"),
 
     vm("run.stopped",         "RAX is lost when a guest that spins is stopped",          wrapped(Execution, "run", forgets_rax),            "iso.cli_spin"),
+    vm("vm.xmm_mixed",        "XMM0 of two guests is mixed in exits",                    xmm_mixed(),                                       "iso.xmm_pingpong"),
+    vm("vm.messages",         "A message goes to the processors of every machine",       messages_to_all(),                                 "iso.two_vms_irq"),
     vm("run.halt",            "HLT does not come out",                                   wrapped(Execution, "_halt", halts_go_on),          "int.user.hlt_exit", "interrupts"),
     vm("run.halt_rip",        "RIP is at the HLT when it comes out",                     wrapped(Execution, "_halt", rip_at_halt),          "int.user.hlt_exit", "interrupts"),
     vm("run.immediate",       "An instruction runs before a kick counts",                wrapped(Execution, "run", runs_one),               "int.user.immediate", "interrupts"),

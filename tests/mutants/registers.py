@@ -12,6 +12,7 @@ from tests.mutants.mutant import How, entry, of, replaced, wrapped
 from tests.mutants.processor import after, flip_regs
 from virtproof.spec.x86.msr import Msr
 from virtproof.vmm.engines.software import cpuid
+from virtproof.vmm.engines.software.cpu import CS, Cpu
 from virtproof.vmm.engines.software.cpuid import CpuidTable
 from virtproof.vmm.engines.software.decode import Instruction
 from virtproof.vmm.engines.software.msrs import TABLE, Msrs, TimeStampCounter
@@ -157,6 +158,11 @@ def one_more_bit() -> Iterator[None]:
         yield
 
 
+def low_reset(original: Any, self: Cpu) -> None:
+    original(self)
+    self.state.segments[CS].base = 0xF_0000
+
+
 BASES = (Msr.IA32_FS_BASE, Msr.IA32_GS_BASE, Msr.IA32_KERNEL_GS_BASE)
 TARGETS = (Msr.IA32_LSTAR, Msr.IA32_CSTAR)
 SYSENTER = (Msr.IA32_SYSENTER_ESP, Msr.IA32_SYSENTER_EIP)
@@ -194,6 +200,7 @@ MUTANTS = (
     msr("msr.tsc_backwards",     "The time-stamp counter goes down",                                replaced(TimeStampCounter, "read", backwards), "time.tsc.mono_one", "timers", "sensitive"),
     msr("msr.kgs_halved",        "KERNEL_GS_BASE loses a bit",                                      reads(Msr.IA32_KERNEL_GS_BASE, flip=1), "msr.eff.kgs_exits", "isolation"),
 
+    cr("cr.reset",               "The base of CS after reset is F0000H",                            wrapped(Cpu, "reset", low_reset), "mode.trans.reset_state"),
     cr("cr.cr0",                 "MOV to CR0 with a wrong value is ignored instead of refused",     refused(0),             "mode.cr.cr0_nw_cd0"),
     cr("cr.cr3",                 "MOV to CR3 with a wrong value is ignored instead of refused",     refused(3),             "mode.cr.cr3_bit63_nopcid"),
     cr("cr.cr4",                 "MOV to CR4 with a wrong value is ignored instead of refused",     refused(4),             "mode.cr.cr4_rsvd"),
@@ -211,6 +218,7 @@ MUTANTS = (
     leaf("cpuid.xsave_size",     "Leaf 0DH says another size",                                      bit(0xD, 1, 0x400),     "cpuid.xd0_size"),
     leaf("cpuid.osxsave",        "OSXSAVE does not follow CR4",                                     fixed(osxsave=False),   "cpuid.osxsave_dyn"),
     leaf("cpuid.apic",           "The APIC flag does not follow APIC_BASE",                         fixed(apic=True),       "cpuid.apic_dyn", "interrupts"),
+    leaf("cpuid.wider",          "CPUID says one bit of physical address too many",                 bit(0x8000_0008, 0, 1), "cpuid.maxphys_supported"),
     leaf("cpuid.width",          "CPUID says one bit of physical address too few",                  one_more_bit,           "cpuid.maxphys"),
 )
 # fmt: on
