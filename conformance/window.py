@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from virtproof.conformance.case import At, Expect, Insn, Set, Value, completes, faults, mem16, mem64
-from virtproof.guest_payloads.table import SetKind
+from virtproof.conformance.case import At, Expect, Insn, Set, Value, completes, faults, mem64
+from virtproof.conformance.handlers import handled
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.paging import Entry64, Page1G, Page2M, Page4K, Table64
@@ -18,7 +18,6 @@ from virtproof.spec.x86.paging import Entry64, Page1G, Page2M, Page4K, Table64
 WINDOW = 1 << 39  # in 64-bit mode
 BASE = {Mode.LONG64: WINDOW, Mode.PAE32: 1 << 30, Mode.PSE32: 1 << 30}
 
-KERNEL_CODE_HIGH = 1  # bits 31:16 of the symbol kernel_code, which no value can compute: trampoline.ld
 FRAME = At("frame")  # four pages of memory to be mapped in the window
 
 # One touch of the window's first page in 64-bit mode, at a byte that neither the page nor a cache line begins with.
@@ -51,7 +50,7 @@ PF_GATE = At("idt", 16 * Vector.PF)
 
 def caught_by(offset: int) -> tuple[Set, ...]:
     """Send page faults to this offset of the row's own code, for stimuli that go on behind a fault (ring 0)."""
-    return Set(SetKind.MEM16, PF_GATE, At("kernel_code", offset)), mem16(PF_GATE + 6, KERNEL_CODE_HIGH)
+    return handled(Vector.PF, offset)
 
 
 def pte(n: int = 0) -> At:

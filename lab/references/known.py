@@ -69,7 +69,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="qemu-ext", on="qemu *", kind=Kind.EMULATOR_BUG,
-        cases=("trap.idt.ext_np.prot32",), fields=("error code",), bits=0x1,
+        cases=("trap.idt.ext_*.prot32",), fields=("error code",), bits=0x1,
         reason="EXT is not set in the error code of a fault during the delivery of an exception",
         source="target/i386/tcg/seg_helper.c, do_interrupt_protected()",
     ),
@@ -106,7 +106,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="qemu-canonical", on="qemu *", kind=Kind.EMULATOR_BUG,
-        cases=("mode.canon.*",),
+        cases=("mode.canon.*", "trap.idt.cr2_only_pf.long64.ss"),
         reason="no #GP at the branch to an address that is not canonical, and #GP for #SS at a stack access",
         source="target/i386/tcg/sysemu/excp_helper.c, get_physical_address(): EXCP0D_GPF for all of them",
     ),
@@ -142,9 +142,39 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="qemu-db-merged", on="qemu *", kind=Kind.EMULATOR_BUG,
-        cases=("trap.db.bs_plus_b0.long64",),
-        reason="a data breakpoint and a single step of one instruction are two exceptions",
+        cases=("trap.db.bs_plus_b0.long64", "trap.db.two.long64"),
+        reason="a data breakpoint and a single step of one instruction are two exceptions, as are two data breakpoints",
         source="target/i386/tcg/sysemu/bpt_helper.c, breakpoint_handler()",
+    ),
+    Known(
+        id="qemu-mov-ss", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.db.x_bp_movss.long64", "trap.db.movss_w*.long64"), fields=("exception", "saved RIP"),
+        reason="MOV SS neither holds a data breakpoint back nor loses an instruction breakpoint",
+        source="target/i386/tcg/sysemu/bpt_helper.c, breakpoint_handler(): HF_INHIBIT_IRQ_MASK is not asked",
+    ),
+    Known(
+        id="qemu-step", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.db.tf_sti.long64", "trap.db.tf_wrmsr_btf*"), fields=("saved RIP", "memory at kernel_stack_top*"),
+        reason="STI is not stepped, and there is no stepping from branch to branch",
+        source="target/i386/tcg/translate.c, do_gen_eob_worker(): inhibit; IA32_DEBUGCTL does nothing",
+    ),
+    Known(
+        id="qemu-rf-at-iret", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.gate.flag_rf.long64",), fields=("exception",),
+        reason="a fault is saved without RF, so the IRET of its handler brings none back",
+        source="target/i386/tcg/seg_helper.c, do_interrupt_all(): as qemu-rf",
+    ),
+    Known(
+        id="qemu-stack-absent", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.stack.ss0_np.prot32",), fields=("exception",), saw=("#TS *",),
+        reason="a stack segment of the TSS that is not present gives #TS for #SS",
+        source="target/i386/tcg/seg_helper.c, do_interrupt_protected(): EXCP0A_TSS without DESC_P_MASK",
+    ),
+    Known(
+        id="qemu-xsave-ts", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("trap.nm.xsave_ts.long64",), fields=("exception",), saw=("completes",),
+        reason="XSAVE does not ask CR0.TS",
+        source="target/i386/tcg/translate.c, disas_insn(): 0F AE /4 asks CR4.OSXSAVE alone",
     ),
     Known(
         id="qemu-lock", on="qemu *", kind=Kind.EMULATOR_BUG,
