@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import termios
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,7 @@ from virtproof.lab.image import deliver
 from virtproof.lab.image.receive import receive
 from virtproof.spec.fault import Fault
 
-FILES = {"run.json": b'{"a": 1}\n', "evidence.json.gz": b"\x1f\x8b\x08zz", "report.html": bytes(range(256)) * 1000}
+FILES = {"run.json": b'{"a": 1}\n', "evidence.json.gz": bytes(range(256)), "report.html": bytes(range(256)) * 1000}
 
 
 class Server:
@@ -100,9 +101,11 @@ def test_what_is_streamed_is_received():
 
     reader = threading.Thread(target=take)
     reader.start()
+    before = termios.tcgetattr(there)
     try:
         deliver.stream(Path(os.ttyname(there)), FILES)
         reader.join(30)
+        assert termios.tcgetattr(there) == before, "a console must be left as it was"
     finally:
         os.close(here)
         os.close(there)

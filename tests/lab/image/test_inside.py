@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -119,3 +120,35 @@ def test_modaliases_of_all_devices(tmp_path):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         (tmp_path / place / "modalias").write_text(text)
     assert inside.modaliases(tmp_path) == {"pci:v1", "usb:v2"}
+
+
+@pytest.fixture
+def modprobe(monkeypatch):
+    """Calls of modprobe, and what becomes of them: module -> complaint."""
+    calls: list[tuple[str, ...]] = []
+    complaints: dict[str, str] = {}
+
+    def run(command, **options):
+        calls.append(tuple(command))
+        said = complaints.get(command[-1], "")
+        return subprocess.CompletedProcess(command, bool(said), "", said)
+
+    monkeypatch.setattr(inside.subprocess, "run", run)
+    return calls, complaints
+
+
+def test_devices_behind_devices_get_their_drivers_and_none_is_asked_for_twice(monkeypatch, modprobe, consoles):
+    found = iter([{"pci:1"}, {"pci:1", "usb:2"}, {"pci:1", "usb:2"}])
+    monkeypatch.setattr(inside, "modaliases", lambda: next(found))
+    inside.load(consoles)
+    calls, _ = modprobe
+    assert calls[:2] == [("modprobe", "-abq", "pci:1"), ("modprobe", "-abq", "usb:2")]
+    assert [call[1] for call in calls[2:]] == list(inside.MODULES)
+    assert consoles.said == b""
+
+
+def test_drivers_that_do_not_load_are_named_but_for_kvm_of_which_the_check_tells(monkeypatch, modprobe, consoles):
+    monkeypatch.setattr(inside, "modaliases", set)
+    modprobe[1].update({"msr": "Exec format error\n", "kvm_amd": "not supported\n"})
+    inside.load(consoles)
+    assert consoles.said == b"virtproof: modprobe msr: Exec format error\n"

@@ -86,6 +86,12 @@ def test_what_is_needed_by_what_is_needed_comes_later_in_the_line(tmp_path):
     assert "kernel/drivers/ata/a.ko: kernel/lib/b.ko kernel/lib/c.ko\n" in table
 
 
+def test_what_two_need_comes_after_both(tmp_path):
+    files = plain({**KVM, "drivers/ata/a": "c,b", "lib/b": "c", "lib/c": ""})
+    table = entries(kernel(tmp_path, files))["modules.dep"].decode()
+    assert "kernel/drivers/ata/a.ko: kernel/lib/b.ko kernel/lib/c.ko\n" in table
+
+
 def test_drivers_beside_and_not_below_a_folder(tmp_path):
     files = plain({**KVM, "drivers/net/tap_like": "", "drivers/net/can/can_like": ""})
     found = entries(kernel(tmp_path, files))
