@@ -12,6 +12,7 @@ HIGH = 1  # bits 31:16 of every symbol that stimuli use, which no value can comp
 # fmt: off
 DATA, DATA_DPL3           = 0x00CF_9300_0000_FFFF, 0x00CF_F300_0000_FFFF
 DATA_READ_ONLY            = 0x00CF_9100_0000_FFFF
+DATA_ABSENT               = 0x00CF_1300_0000_FFFF
 DATA_16                   = 0x0000_9300_0000_FFFF  # SS.B = 0, 64 KiB
 DATA_TO_FF                = 0x0040_9300_0000_00FF  # offsets 0 to 0xFF
 DATA_ABOVE_7FF            = 0x0040_9700_0000_07FF  # expand-down: offsets from 0x800

@@ -196,7 +196,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="qemu-bases", on="qemu *", kind=Kind.EMULATOR_BUG,
-        cases=("mode.seg.l?dt_nc", "mode.seg.ltr.nc", "mode.seg.lldt.nc", "mode.misc.fsgsbase_nc", "mode.syscall.lstar_nc"),
+        cases=("mode.seg.l?dt_nc", "mode.seg.ltr.nc", "mode.seg.lldt.nc", "mode.misc.fsgsbase_nc", "mode.syscall.lstar_nc", "mode.canon.clflush"),
         fields=(ANSWER, "exception"),
         reason="bases and entry points that are not canonical are taken",
         source="target/i386/tcg/seg_helper.c, helper_ltr() and helper_lldt(); sysemu/misc_helper.c, helper_wrmsr()",
@@ -209,6 +209,18 @@ KNOWN: tuple[Known, ...] = (
         source="target/i386/tcg/seg_helper.c, helper_lcall_protected(), helper_ret_protected(), helper_ljmp_protected()",
     ),
     Known(
+        id="qemu-system-descriptors", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.seg.ltr.tss16_64", "mode.seg.lldt.upper"), fields=("exception",), saw=("completes",),
+        reason="in long mode a 16-bit TSS is taken, and any upper half of an LDT's descriptor",
+        source="target/i386/tcg/seg_helper.c, helper_ltr() and helper_lldt()",
+    ),
+    Known(
+        id="qemu-sysenter-cs", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("mode.sysenter.cs3",),
+        reason="IA32_SYSENTER_CS = 3 does not count as null",
+        source="target/i386/tcg/seg_helper.c, helper_sysenter(): compares with 0",
+    ),
+    Known(
         id="qemu-syscall-flags", on="qemu *", kind=Kind.EMULATOR_BUG,
         cases=("mode.syscall.*",), fields=("RFLAGS bits set",), bits=0x1,
         reason="SYSCALL loses the status flags",
@@ -216,7 +228,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="qemu-cr-modes", on="qemu *", kind=Kind.EMULATOR_BUG,
-        cases=("mode.cr.cr4_hi", "mode.cr.cr4_la57_lm", "mode.cr.cr3_hi", "mode.cr.cr0_pg_lme_csl", "mode.cr.cr0_pe_off_pg.pae32", "mode.cr.cr0_pdptr_rsvd"),
+        cases=("mode.cr.cr4_hi", "mode.cr.cr4_la57_lm", "mode.cr.cr4_smxe", "mode.cr.cr3_hi", "mode.cr.cr0_pg_lme_csl", "mode.cr.cr0_pe_off_pg.pae32", "mode.cr.cr0_pdptr_rsvd"),
         fields=(ANSWER, "rcx", "rdx", "rsp"),
         reason="a value of CR0, CR3 or CR4 that must be refused is taken, and PDPTEs are not loaded",
         source="target/i386/tcg/sysemu/misc_helper.c, helper_write_crN()",
@@ -393,15 +405,15 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-iret-late", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("mode.iret.null_ss_compat", "mode.iret.nc_rip", "mode.iret.flags"),
-        fields=("saved RIP", "rax", "rsp", "RFLAGS bits set"),
-        reason="IRET judges RIP and a null SS at the target, and does not load IOPL",
+        cases=("mode.iret.null_ss_compat", "mode.iret.nc_rip", "mode.iret.flags", "mode.syscall.iopl"),
+        fields=("saved RIP", "rax", "rsp", "RFLAGS bits set", "saved RFLAGS bits set"),
+        reason="IRET judges RIP and a null SS at the target; neither it nor SYSRET loads IOPL",
         source="seen on Linux 6.18",
     ),
     Known(
         id="pvm-ltr", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("mode.seg.ltr.ti", "mode.seg.ltr.upper"), fields=("error code", "exception"),
-        reason="LTR blames no selector for TI = 1, and does not look at the type in the upper half",
+        cases=("mode.seg.ltr.ti", "mode.seg.ltr.upper", "mode.seg.ltr.tss16_64", "mode.seg.lldt.upper"), fields=("error code", "exception"),
+        reason="LTR blames no selector for TI = 1, takes a 16-bit TSS, and does not look at the type in the upper half",
         source="Linux arch/x86/kvm/emulate.c, __load_segment_descriptor()",
     ),
     Known(

@@ -81,6 +81,7 @@ CASES = (
 
     table("mode.misc.gdt_4g",      "A GDT above 4 GiB",                                   LONG64, (LGDT, MOV_DS, READ_DS), completes(regs={"rdi": 0x18}), regs={"rbx": K, "rax": 0x18}, sets=(*ABOVE_4G, mem64(FRAME + 8, CODE_64), mem64(FRAME + 0x10, DATA), mem64(FRAME + 0x18, DATA))),
     table("mode.misc.idt_4g",      "An IDT above 4 GiB",                                  LONG64, (LIDT, INT3), traps(Vector.BP), regs={"rbx": K}, sets=(*ABOVE_4G, mem64(FRAME + 0x30, At("stubs", 16 * 3 + (0x08 << 16) + (0x8E << 40))), mem64(FRAME + 0x38, 0))),
+    table("mode.misc.gdt_max",     "The last of 8192 descriptors",                        LONG64, (LGDT, MOV_DS, READ_DS), completes(regs={"rdi": 0xFFF8}), regs={"rbx": K, "rax": 0xFFF8}, sets=(mem16(K, 0xFFFF), mem64(K + 2, WINDOW), maps(page()), maps(page(FRAME + 0x1000), 15), mem64(FRAME + 8, CODE_64), mem64(FRAME + 0x10, DATA), mem64(FRAME + 0x1FF8, DATA)), priority=3),
     table("mode.seg.lgdt_nc",      "LGDT of a base that is not canonical",                LONG64, LGDT, faults(Vector.GP, 0), regs={"rbx": K}, sets=ODD_BASE),
     table("mode.seg.lidt_nc",      "LIDT of a base that is not canonical",                LONG64, LIDT, faults(Vector.GP, 0), regs={"rbx": K}, sets=ODD_BASE),
 

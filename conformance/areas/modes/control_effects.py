@@ -51,6 +51,7 @@ TO_CR0_32, OFF, ON = (
     Insn("0f 22 c6", "mov cr0, esi"),
 )
 TO_CR3, FROM_CR3 = Insn("0f 22 d8", "mov cr3, rax"), Insn("0f 20 db", "mov rbx, cr3")
+TO_CR2, FROM_CR2 = Insn("0f 22 d0", "mov cr2, rax"), Insn("0f 20 d3", "mov rbx, cr2")
 TO_CR3_32, FROM_CR3_32 = Insn("0f 22 d8", "mov cr3, eax"), Insn("0f 20 db", "mov ebx, cr3")
 TO_CR4 = Insn("0f 22 e0", "mov cr4, rax")
 TO_CR8, FROM_CR8, CR8_0 = (
@@ -114,6 +115,8 @@ def without(leaf: int, register: RegisterName, mask: int) -> Callable[[Machine],
 CASES: tuple[Case, ...] = (
     row("mode.cr.cr0_nw_cd1",      "CR0: NW = 1 with CD = 1",                      LONG64, (TO_CR0, FROM_CR0), completes(regs={"rbx": int(CR0.but(nw=1, cd=1))}), regs={"rax": int(CR0.but(nw=1, cd=1))}, priority=2),
     row("mode.cr.cr0_et",          "CR0: ET stays 1",                              LONG64, (TO_CR0, FROM_CR0), completes(regs={"rbx": int(CR0)}), regs={"rax": int(CR0.but(et=0))}, priority=2),
+    row("mode.cr.cr2_64",          "CR2 holds any 64 bits",                        LONG64, (TO_CR2, FROM_CR2), completes(regs={"rbx": 0xDEAD_BEEF_1234_5678}), regs={"rax": 0xDEAD_BEEF_1234_5678}, priority=3),
+    row("mode.cr.cr3_low",         "CR3: bits 2:0 are ignored",                    LONG64, (TO_CR3, FROM_CR0), completes(regs={"rbx": int(CR0)}), regs={"rax": At("pml4", 7)}, priority=3),
     row("mode.cr.cr3_bit63_pcid",  "CR3: bit 63 with PCIDE = 1 reads 0",           LONG64, (TO_CR3, FROM_CR3), completes(regs={"rbx": At("pml4", 1)}), regs={"rax": At("pml4", 1 << 63 | 1)}, sets=(cr4(on=Cr4.pcide.mask),), requires=("pcid",)),
     row("mode.cr.cr3_pdptr_np",    "CR3: a PDPTE that is not present holds anything", PAE32, (TO_CR3_32, FROM_CR3_32), completes(regs={"rbx": K}), regs={"rax": K}, sets=(mem64(K, At("pd", 1)), mem64(K + 8, 0), mem64(K + 16, 0), mem64(K + 24, ~1 & (1 << 64) - 1)), priority=2),
     row("mode.cr.cr8_tpr",         "CR8 and the local APIC's TPR are one register", LONG64, (TO_CR8, READ_TPR, WRITE_TPR, FROM_CR8, CR8_0), completes(regs={"rcx": 0x70, "rdx": 0xA}), regs={"rax": 7, "rbx": WINDOW, "rdi": 0xA5, "rsi": 0}, sets=(maps(page(0xFEE0_0000)),), irqchip=True),

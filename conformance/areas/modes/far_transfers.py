@@ -73,12 +73,14 @@ CASES = (
         ring=3, regs={"rbx": U}, sets=(*gate(GATE_DPL3, 0x08, At("user_code", 4)), *POINTER_USER), priority=1),
     row("mode.far.long_upper", "CALL, a gate with a type in its upper half", LONG64, CALL_FAR,  faults(GP, 0x48), regs={"rbx": K}, sets=(*gate(GATE, 0x08, TO_KERNEL_END, upper=0x1F << 40), *POINTER_KERNEL)),
     row("mode.far.long_nc",  "CALL, a gate to an address that is not canonical", LONG64, CALL_FAR, faults(GP, 0), regs={"rbx": K}, sets=(*gate(GATE, 0x08, TO_KERNEL_END, upper=0x8000), *POINTER_KERNEL)),
+    row("mode.far.long_limit", "CALL, a gate of which 8 bytes lie in the GDT", LONG64, CALL_FAR, faults(GP, 0xA0), regs={"rbx": K}, sets=(mem64(At("gdt", 0xA0), 0x0001_8C00_0008_5000), mem64(K, 0xA0 << 32)), priority=3),
     row("mode.far.long_cs32", "CALL, a gate to 32-bit code",                 LONG64, CALL_FAR,  faults(GP, 0x18), regs={"rbx": K}, sets=(*gate(GATE, 0x18, TO_KERNEL_END), *POINTER_KERNEL)),
 
     ret("mode.far.ret_inner",    "RET to ring 3 pops SS:ESP and empties DS, whose DPL is 0", PROT32, (MOV_FS, RET, INC, *READ), completes(cs=0x23, ss=0x2B, rsp=USER, regs={"rax": 0, "rcx": 0x2B, "rsp": USER}), regs=POPS | {"rax": 0x2B}, sets=returns_to(0x23, At("kernel_code", 4))),
     ret("mode.far.ret_to_inner", "RET from ring 3 to ring 0",                PROT32, RET,       faults(GP, 0x08), ring=3, regs={"rsp": USER + -8}, sets=(mem64(USER + -8, At("user_code", 8 << 32)),)),
     ret("mode.far.ret_null",     "RET to a null selector",                   PROT32, RET,       faults(GP, 0),    regs=POPS, sets=returns_to(0, At("kernel_code")), priority=2),
     ret("mode.far.ret_ss_null",  "RET to ring 3 with a null SS",             PROT32, RET,       faults(GP, 0),    regs=POPS, sets=returns_to(0x23, At("kernel_code"), ss=0), priority=2),
+    ret("mode.far.ret_cs_np",    "RET to code that is not present",          PROT32, RET,       faults(NP, 0x48), regs=POPS, sets=(*spare(CODE_ABSENT), *returns_to(0x48, At("kernel_code"))), priority=3),
     ret("mode.far.retq_nc",      "RET to an address that is not canonical",  LONG64, RETQ,      faults(GP, 0),    regs=POPS, sets=(mem64(KERNEL + -16, 1 << 47), mem64(KERNEL + -8, 8)), priority=2),
 )
 # fmt: on

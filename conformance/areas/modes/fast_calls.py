@@ -104,6 +104,7 @@ CASES = (
 
     ret("mode.syscall.sysretq",   "SYSRETQ to 64-bit code at CPL 3",                  LONG64, SYSRETQ, at_ring3(0x33, rsp=KERNEL, flags_set=CF | IF | RF), regs=TO_USER),
     ret("mode.syscall.sysretd",   "SYSRET to compatibility mode at CPL 3",            LONG64, SYSRET,  at_ring3(0x23, flags_set=CF | IF | RF), regs=TO_USER),
+    ret("mode.syscall.iopl",      "SYSRETQ loads IOPL and IF",                        LONG64, SYSRETQ, at_ring3(0x33, flags_set=0x3000 | IF | RF), regs={"rcx": USER_CODE, "r11": 2 | 0x3000 | IF}, priority=3),
     ret("mode.syscall.sysret_nc", "SYSRETQ to an address that is not canonical faults at CPL 0 on Intel", LONG64, SYSRETQ, faults(Vector.GP, 0, cs=0x08, ss=0x10), regs={"rcx": 1 << 47, "r11": 2}, **INTEL),
     ret("mode.syscall.sysret_nc.amd", "... and at CPL 3, at its target, on AMD",      LONG64, SYSRETQ, faults(Vector.GP, 0, cs=0x33, rip=1 << 47), regs={"rcx": 1 << 47, "r11": 2}, refs=("mode.syscall.sysret_nc",), **AMD),
     ret("mode.syscall.r11_tf",    "SYSRET that loads TF is stepped itself: #DB at its target", LONG64, SYSRETQ, Expect(vector=Vector.DB, rip=USER_CODE, cs=0x33, dr6_set=1 << 14, flags_set=TF), regs={"rcx": USER_CODE, "r11": 2 | TF}, priority=2),
@@ -112,6 +113,7 @@ CASES = (
     enter("mode.sysenter.entry64", "SYSENTER from ring 3 of 64-bit mode",             LONG64, (SYSENTER, INC), completes(cs=0x08, ss=0x10, flags_set=CF, flags_clear=IF, regs={"rsp": At("rsp0_top", -0x100)}), flags=2 | CF | IF, priority=2, **INTEL),
     enter("mode.sysenter.entry64.amd", "... is #UD on AMD",                           LONG64, (SYSENTER, INC), faults(Vector.UD, at=0), priority=2, refs=("mode.sysenter.entry64",), **AMD),
     enter("mode.sysenter.entry_compat", "SYSENTER from compatibility mode goes to 64-bit code", COMPAT32, (SYSENTER, INC), completes(cs=0x08, ss=0x10, regs={"rsp": At("rsp0_top", -0x100)}), priority=2, **INTEL),
+    enter("mode.sysenter.cs3",    "SYSENTER with IA32_SYSENTER_CS = 3, which is null", PROT32, SYSENTER, faults(Vector.GP, 0), sets=(msr(Msr.IA32_SYSENTER_CS, 3),), priority=3),
     enter("mode.sysenter.cs0",    "SYSENTER with IA32_SYSENTER_CS = 0",               PROT32, SYSENTER, faults(Vector.GP, 0), sets=(msr(Msr.IA32_SYSENTER_CS, 0),)),
     leave("mode.sysenter.exit32", "SYSEXIT to ring 3 of protected mode",              PROT32, SYSEXIT, at_ring3(0x23, 0, rsp=USER, regs={"rsp": USER})),
     leave("mode.sysenter.exit64", "SYSEXITQ to ring 3 of 64-bit mode",                LONG64, SYSEXITQ, at_ring3(0x33, 0, ss=0x3B, rsp=USER, regs={"rsp": USER}), priority=2, **INTEL),

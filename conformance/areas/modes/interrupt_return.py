@@ -42,7 +42,9 @@ CF, IF, RF, VM = (f.mask for f in (Rflags.cf, Rflags.if_, Rflags.rf, Rflags.vm))
 IOPL3 = 0x3000
 
 
-def frame(cs: int, rip: At | int, ss: int = 0x10, rsp: At = WORK, flags: int = 2, *, at: At = FRAME) -> tuple[Set, ...]:
+def frame(
+    cs: int, rip: At | int, ss: int = 0x10, rsp: At | int = WORK, flags: int = 2, *, at: At = FRAME
+) -> tuple[Set, ...]:
     values = (rip, cs, flags, rsp, ss)
     return tuple(mem64(at + 8 * n, value) for n, value in enumerate(values))
 
@@ -52,6 +54,7 @@ END = CODE + 4  # behind IRETQ and INC
 AT_USER = (mem32(At("user_code"), MOV_EAX_DS_UD2),)
 LAST = WINDOW + 0xFF8  # RIP lies there, the other four in the next page
 PF_ON_IST1 = mem8(At("idt", 16 * Vector.PF + 4), 1)
+UD_ON_IST1 = mem8(At("idt", 16 * Vector.UD + 4), 1)
 BREAKPOINT = (dr(0, CODE + 2), dr(7, 0x401))  # where IRETQ returns to
 
 # EIP, CS; EFLAGS, ESP; SS, ES; DS, FS; GS.  The code lies at 1500:0, which is kernel_code.
@@ -89,6 +92,7 @@ CASES = (
     row("mode.iret.rf",         "RF holds a breakpoint back once",               LONG64, (IRETQ, INC, JMP_BACK), faults(Vector.DB, at=1, flags_set=0, dr6_set=1, regs={"rcx": 8, "rsp": WORK}), regs=POPS | {"rcx": 7}, sets=(*BREAKPOINT, *frame(0x08, CODE + 2, flags=2 | RF)), priority=2),
     row("mode.iret.vm_ignored", "VM is ignored in long mode",                    LONG64, (IRETQ, INC), completes(cs=0x08, flags_clear=VM, regs={"rsp": WORK}), regs=POPS, sets=frame(0x08, END, flags=2 | VM), priority=2),
     row("mode.iret.pf_stack",   "A frame that is not mapped",                    LONG64, IRETQ, faults(Vector.PF, 0, cr2=LAST, rsp=LAST), regs={"rsp": LAST}, sets=(PF_ON_IST1, maps(page(), 1)), priority=2),
+    row("mode.iret.nc_rsp",     "RSP is not canonical, and is loaded",           LONG64, (IRETQ, INC), completes(rsp=1 << 47, frame=At("ist1_top", -40), regs={"rsp": 1 << 47}), regs=POPS, sets=(UD_ON_IST1, *frame(0x08, END, rsp=1 << 47)), priority=3),
     row("mode.iret.vm86_32",    "IRETD with VM enters virtual-8086 mode with its segments", PROT32, (IRETD, *READ_SEGMENTS), IN_VM86, regs={"rsp": KERNEL + -40}, sets=VM86_FRAME, priority=2),
 )
 # fmt: on

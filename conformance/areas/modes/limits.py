@@ -9,7 +9,7 @@ the limit of CS faults at the first byte outside.
 64-bit mode ignores base, limit and type of CS, DS, ES and SS; FS and GS add their base and nothing else.
 """
 
-from virtproof.conformance.case import At, Insn, completes, family, faults, mem16, mem64, msr
+from virtproof.conformance.case import At, Insn, completes, family, faults, mem8, mem16, mem64, msr
 from virtproof.conformance.spare import (
     CODE,
     CODE_64_EXECUTE_ONLY,
@@ -59,6 +59,10 @@ DWORD_AT_FC, DWORD_AT_FD = (
     Insn("8b 15 fc 00 00 00", "mov edx, dword ptr [0xfc]"),
     Insn("8b 15 fd 00 00 00", "mov edx, dword ptr [0xfd]"),
 )
+AT_FFFF, AT_10000 = (
+    Insn("8a 15 ff ff 00 00", "mov dl, byte ptr [0xffff]"),
+    Insn("8a 15 00 00 01 00", "mov dl, byte ptr [0x10000]"),
+)
 AT_800, AT_7FF = (
     Insn("8a 15 00 08 00 00", "mov dl, byte ptr [0x800]"),
     Insn("8a 15 ff 07 00 00", "mov dl, byte ptr [0x7ff]"),
@@ -87,6 +91,7 @@ CASES = (
     row("mode.limit.up_byte.prot32",    "The byte at the limit can be read, the next cannot",  PROT32, (MOV_DS, AT_FF, AT_100),           faults(GP, 0, regs={"rdx": 0x77}), regs=S, sets=(*spare(DATA_TO_FF), mem16(0xFF, 0x77))),
     row("mode.limit.up_dword.prot32",   "A word has to end at the limit",                      PROT32, (MOV_DS, DWORD_AT_FC, DWORD_AT_FD), faults(GP, 0, regs={"rdx": 0x5566_7788}), regs=S, sets=(*spare(DATA_TO_FF), mem64(0xFC, MARK))),
     row("mode.limit.down.prot32",       "Expand-down: the byte above the limit can be read, the one at it cannot", PROT32, (MOV_DS, AT_800, AT_7FF), faults(GP, 0, regs={"rdx": 0x77}), regs=S, sets=(*spare(DATA_ABOVE_7FF), mem16(0x800, 0x77)), priority=2),
+    row("mode.limit.down16.prot32",     "Expand-down with B = 0 ends at 0xFFFF",               PROT32, (MOV_DS, AT_FFFF, AT_10000),       faults(GP, 0, regs={"rdx": 0x77}), regs=S, sets=(*spare(DATA_ABOVE_7FF & ~(1 << 54)), mem8(0xFFFF, 0x77)), priority=3),
     row("mode.limit.ss.prot32",         "Through SS it is #SS(0)",                             PROT32, (MOV_SS, LOAD_SS, LOAD_SS_1),      faults(SS, 0, regs={"rdx": 0x77}), regs=S | {"rbx": K + 0xFF}, sets=(*limited(DATA, K + 0xFF), mem16(K + 0xFF, 0x77))),
     row("mode.limit.push.prot32.ring3", "PUSH below an expand-down stack: #SS(0), ESP is kept", PROT32, (MOV_SS, PUSH),                   faults(SS, 0, rsp=0x802, frame=At("rsp0_top", -20)), ring=3, regs=U | {"rsp": 0x802}, sets=USER_ABOVE_7FF, priority=2, refs=("mode.limit.push.prot32",)),
     row("mode.limit.write_ro.prot32",   "A store to read-only data",                           PROT32, (MOV_DS, STORE),                   faults(GP, 0, memory={K: MARK}), regs=S | {"rbx": K}, sets=(*spare(DATA_READ_ONLY), mem64(K, MARK))),

@@ -19,6 +19,7 @@ from virtproof.conformance.spare import (
     CODE_EXECUTE_ONLY,
     CODE_TO_FFF,
     DATA_ABOVE_7FF,
+    DATA_ABSENT,
     DATA_READ_ONLY,
     HIGH,
     spare,
@@ -43,9 +44,10 @@ system = family(
 )
 
 LONG64, PROT32 = Mode.LONG64, Mode.PROT32
-GP, SS = Vector.GP, Vector.SS
+GP, NP, SS = Vector.GP, Vector.NP, Vector.SS
 
 MOV_DS, MOV_SS = Insn("8e d8", "mov ds, eax"), Insn("8e d0", "mov ss, eax")
+MOV_ES, MOV_FS, MOV_GS = Insn("8e c0", "mov es, eax"), Insn("8e e0", "mov fs, eax"), Insn("8e e8", "mov gs, eax")
 MOV_DS_CX, MOV_DS_SI = Insn("8e d9", "mov ds, ecx"), Insn("8e de", "mov ds, esi")
 READ_DS, READ_SS = Insn("8c df", "mov edi, ds"), Insn("8c d7", "mov edi, ss")
 MOV_FS_CX, LOAD_FS = Insn("8e e1", "mov fs, ecx"), Insn("64 48 8b 13", "mov rdx, qword ptr fs:[rbx]")
@@ -66,7 +68,8 @@ UNLOAD = (Insn("31 c0", "xor eax, eax"), LLDT)
 K = At("kernel_data")
 LDT, LDT_0 = 0x0000_8200_0000_0017, 0x04  # limit 0x17; the selector of its first entry
 NOT_CANONICAL = 0x0000_8000  # bits 63:32 of a base
-TSS = 0x0000_8900_0000_0067
+TSS, TSS_16 = 0x0000_8900_0000_0067, 0x0000_8100_0000_002B
+INTERRUPT_GATE = 0x0001_8E00_0008_5000
 
 
 def far(selector: int, target: At = At("kernel_code"), at: At = K) -> tuple[Set, ...]:  # noqa: B008 -- immutable
@@ -98,6 +101,14 @@ CASES = (
     row("mode.seg.ds.ro",            "DS: read-only data is for reading", PROT32, (MOV_DS, LOAD_BYTE, STORE_BYTE), faults(GP, 0, regs={"rdx": 0x77}), regs={"rax": 0x48, "rbx": K, "rdx": 0}, sets=(*spare(DATA_READ_ONLY), mem16(K, 0x77))),
     row("mode.misc.ldt_use",         "FS: TI = 1, its base is the LDT's in 64-bit mode too", LONG64, (LLDT, MOV_FS_CX, LOAD_FS, *UNLOAD), completes(regs={"rax": 0, "rdx": 7}), regs=AT_LDT | {"rbx": 0x20}, sets=(*OWN_LDT, mem64(K + 0x20, 7))),
 
+    row("mode.seg.ds.np_before_priv", "DS: not present, and DPL 0 at CPL 3: the level comes first", LONG64, MOV_DS, faults(GP, 0x48), regs={"rax": 0x48}, sets=spare(DATA_ABSENT), ring=3, priority=3),
+    row("mode.seg.es.np",            "ES: not present",                 LONG64, MOV_ES,  faults(NP, 0x48), regs={"rax": 0x48}, sets=spare(DATA_ABSENT), priority=3),
+    row("mode.seg.es.dpl",           "ES: DPL 0 at CPL 3",              LONG64, MOV_ES,  faults(GP, 0x10), regs={"rax": 0x10}, ring=3, priority=3),
+    row("mode.seg.fs.np",            "FS: not present",                 LONG64, MOV_FS,  faults(NP, 0x48), regs={"rax": 0x48}, sets=spare(DATA_ABSENT), priority=3),
+    row("mode.seg.fs.dpl",           "FS: DPL 0 at CPL 3",              LONG64, MOV_FS,  faults(GP, 0x10), regs={"rax": 0x10}, ring=3, priority=3),
+    row("mode.seg.gs.np",            "GS: not present",                 LONG64, MOV_GS,  faults(NP, 0x48), regs={"rax": 0x48}, sets=spare(DATA_ABSENT), priority=3),
+    row("mode.seg.gs.dpl",           "GS: DPL 0 at CPL 3",              LONG64, MOV_GS,  faults(GP, 0x10), regs={"rax": 0x10}, ring=3, priority=3),
+
     row("mode.seg.ss.null32",        "SS: a null selector in 32-bit code", PROT32, MOV_SS, faults(GP, 0),    regs={"rax": 0}, priority=1),
     row("mode.seg.ss.null64_cpl0",   "SS: a null selector in 64-bit code at CPL 0", LONG64, (MOV_SS, READ_SS), completes(ss=0, regs={"rdi": 0}), regs={"rax": 0}, priority=1),
     row("mode.seg.ss.null64_rpl",    "SS: a null selector at CPL 3",    LONG64, MOV_SS,  faults(GP, 0),    regs={"rax": 3}, ring=3),
@@ -108,6 +119,8 @@ CASES = (
     row("mode.seg.cs.dpl_lt",        "Far JMP: DPL 0 at CPL 3",         LONG64, JMP_FAR, faults(GP, 0x08), regs={"rbx": At("user_data")}, sets=far(0x0B, At("user_code"), At("user_data")), ring=3, priority=1),
     row("mode.seg.cs.rpl_gt",        "Far JMP: RPL 3 at CPL 0",         LONG64, JMP_FAR, faults(GP, 0x08), regs={"rbx": K}, sets=far(0x0B)),
     row("mode.seg.cs.conf_ok",       "Far JMP: conforming code of DPL 0 at CPL 3, which CPL stays at", LONG64, (JMP_FAR, INC), completes(cs=0x4B), regs={"rbx": At("user_data")}, sets=(*spare(CODE_64_CONFORMING), *far(0x48, At("user_code", 4), At("user_data"))), ring=3),
+    row("mode.seg.cs.conf_hi",       "Far JMP: conforming code of DPL 3 at CPL 0", LONG64, JMP_FAR, faults(GP, 0x48), regs={"rbx": K}, sets=(*spare(CODE_64_CONFORMING | 3 << 45), *far(0x48)), priority=3),
+    row("mode.seg.cs.intgate",       "Far JMP: an interrupt gate",      LONG64, JMP_FAR, faults(GP, 0x48), regs={"rbx": K}, sets=(*spare(INTERRUPT_GATE), *far(0x48)), priority=3),
     row("mode.seg.cs.limit",         "Far JMP: beyond the GDT",         LONG64, JMP_FAR, faults(GP, 0x1230), regs={"rbx": K}, sets=far(0x1230)),
     row("mode.trans.cs_ld",          "Far JMP: code with L = D = 1",    LONG64, JMP_FAR, faults(GP, 0x48), regs={"rbx": K}, sets=(*spare(CODE_64_AND_32), *far(0x48)), priority=1),
     row("mode.seg.cs.off_limit",     "Far JMP: a target beyond the limit", PROT32, JMP_1000, faults(GP, 0),  sets=spare(CODE_TO_FFF)),
@@ -119,6 +132,8 @@ CASES = (
     system("mode.seg.ltr.upper",     "LTR: a type in the upper half",   LONG64, LTR,     faults(GP, 0x48), regs={"rax": 0x48}, sets=spare(TSS, upper=0x1F << 40)),
     system("mode.seg.ltr.nc",        "LTR: a base that is not canonical", LONG64, LTR,   faults(GP, 0x48), regs={"rax": 0x48}, sets=spare(TSS, upper=NOT_CANONICAL)),
     system("mode.seg.lldt.null",     "LLDT: a null selector, and there is no LDT any more", LONG64, (LLDT, LLDT_CX, SLDT_DX, MOV_DS_SI), faults(GP, LDT_0, regs={"rdx": 0}), regs={"rax": 0x48, "rcx": 0, "rsi": LDT_0}, sets=OWN_LDT, priority=1),
+    system("mode.seg.ltr.tss16_64",  "LTR: a 16-bit TSS in long mode",  LONG64, LTR,     faults(GP, 0x48), regs={"rax": 0x48}, sets=spare(TSS_16), priority=3),
+    system("mode.seg.lldt.upper",    "LLDT: a type in the upper half",  LONG64, LLDT,    faults(GP, 0x48), regs={"rax": 0x48}, sets=spare(LDT, upper=0x1F << 40), priority=3),
     system("mode.seg.lldt.data",     "LLDT: a data descriptor",         LONG64, LLDT,    faults(GP, 0x10), regs={"rax": 0x10}),
     system("mode.seg.lldt.ti",       "LLDT: TI = 1",                    LONG64, LLDT,    faults(GP, 0x4C), regs={"rax": 0x4C}, sets=spare(LDT)),
     system("mode.seg.lldt.nc",       "LLDT: a base that is not canonical", LONG64, LLDT, faults(GP, 0x48), regs={"rax": 0x48}, sets=spare(LDT, upper=NOT_CANONICAL)),

@@ -53,7 +53,7 @@ AVAILABLE, BUSY = 0x89, 0x8B
 NT, VM = Rflags.nt.mask, Rflags.vm.mask
 
 JMP, CALL = Insn("ea 00 00 00 00 48 00", "ljmp 0x48:0"), Insn("9a 00 00 00 00 48 00", "lcall 0x48, 0")
-JMP_BUSY = Insn("ea 00 00 00 00 38 00", "ljmp 0x38:0")
+JMP_BUSY, JMP_LDT = Insn("ea 00 00 00 00 38 00", "ljmp 0x38:0"), Insn("ea 00 00 00 00 4c 00", "ljmp 0x4c:0")
 INT_80 = Insn("cd 80", "int 0x80")
 IRET = Insn("cf", "iretd")
 SEND, NOP = Insn("ee", "out dx, al"), Insn("90", "nop")
@@ -189,7 +189,8 @@ CASES = (
     row("mode.task.irq.prot32",      "An interrupt through a task gate",                              PROT32, (ENABLE_APIC, SEND, STI, NOP, NOP), switched(), regs={"rax": 0, "rdx": HOST_PORT, "rbx": APIC}, irqchip=True, acts=(SendMsi(APIC, 0x80),), **with_sets(task(14), task_gate(0x80)), priority=2),
     row("mode.task.pf.pae32",        "#PF through a task gate: CR2 and the error code",               PAE32,  (LOAD, FROM_CR2), switched(error=0, regs={"rdx": 0x4000_0128}), regs={"rbx": 0x4000_0128}, **with_sets(task(2), task_gate(14), mem32(TSS + 0x1C, At("pdpt"))), priority=2, refs=("mode.task.pf.prot32",)),
     row("mode.task.df.prot32",       "#DF through a task gate, where there is no stack",              PROT32, (MOV_SS, UD2), switched(error=0), regs={"rax": 0x58}, **with_sets(task(4), task_gate(8), *NO_STACK)),
-    row("mode.task.busy.prot32",     "JMP to a busy TSS",                                             PROT32, JMP_BUSY, faults(Vector.GP, 0x38), priority=2),
+    row("mode.task.busy.prot32",     "JMP to a busy TSS",                                             PROT32, JMP_BUSY, faults(Vector.GP, 0x38), priority=2, refs=("mode.task.self.prot32",)),
+    row("mode.task.gdtr_tiTSS.prot32", "JMP to a TSS selector with TI = 1",                           PROT32, JMP_LDT, faults(Vector.GP, 0x4C), **task(7), priority=3),
     row("mode.task.np.prot32",       "JMP to a TSS that is not present",                              PROT32, JMP,    faults(Vector.NP, 0x48), **task(7, 0x09), priority=2),
     row("mode.task.limit.prot32",    "JMP to a TSS of 103 bytes",                                     PROT32, JMP,    faults(Vector.TS, 0x48), **task(7, limit=0x66), priority=2),
     row("mode.task.ldt_bad.prot32",  "The new LDTR names no LDT",                                     PROT32, JMP,    in_new_task(0x10), **with_third(task(7, ldt=0x10)), priority=2),
