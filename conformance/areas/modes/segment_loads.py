@@ -101,7 +101,7 @@ CASES = (
     row("mode.seg.ds.ro",            "DS: read-only data is for reading", PROT32, (MOV_DS, LOAD_BYTE, STORE_BYTE), faults(GP, 0, regs={"rdx": 0x77}), regs={"rax": 0x48, "rbx": K, "rdx": 0}, sets=(*spare(DATA_READ_ONLY), mem16(K, 0x77))),
     row("mode.misc.ldt_use",         "FS: TI = 1, its base is the LDT's in 64-bit mode too", LONG64, (LLDT, MOV_FS_CX, LOAD_FS, *UNLOAD), completes(regs={"rax": 0, "rdx": 7}), regs=AT_LDT | {"rbx": 0x20}, sets=(*OWN_LDT, mem64(K + 0x20, 7))),
 
-    row("mode.seg.ds.np_before_priv", "DS: not present, and DPL 0 at CPL 3: the level comes first", LONG64, MOV_DS, faults(GP, 0x48), regs={"rax": 0x48}, sets=spare(DATA_ABSENT), ring=3, priority=3),
+    row("mode.seg.ds.np_before_priv.ring3", "DS: not present, and DPL 0 at CPL 3: the level comes first", LONG64, MOV_DS, faults(GP, 0x48), regs={"rax": 0x48}, sets=spare(DATA_ABSENT), ring=3, priority=3, refs=("mode.seg.ds.np_before_priv",)),
     row("mode.seg.es.np",            "ES: not present",                 LONG64, MOV_ES,  faults(NP, 0x48), regs={"rax": 0x48}, sets=spare(DATA_ABSENT), priority=3),
     row("mode.seg.es.dpl",           "ES: DPL 0 at CPL 3",              LONG64, MOV_ES,  faults(GP, 0x10), regs={"rax": 0x10}, ring=3, priority=3),
     row("mode.seg.fs.np",            "FS: not present",                 LONG64, MOV_FS,  faults(NP, 0x48), regs={"rax": 0x48}, sets=spare(DATA_ABSENT), priority=3),
