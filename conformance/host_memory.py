@@ -18,10 +18,13 @@ class Region(NamedTuple):
 
 
 class Mapping:
-    """Pages mapped on their own: of the file ``fd``, shared, or (-1) anonymous.  Use it as a context manager."""
+    """Pages mapped on their own: of the file ``fd``, shared unless ``private``, or (-1) anonymous.
 
-    def __init__(self, size: int, fd: int = -1) -> None:
-        how = mmap.MAP_SHARED if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    Use it as a context manager.
+    """
+
+    def __init__(self, size: int, fd: int = -1, *, private: bool = False) -> None:
+        how = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self.pages = mmap.mmap(fd, size, flags=how)
         self.size = size
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.pages))

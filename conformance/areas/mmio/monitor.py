@@ -21,8 +21,9 @@ from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, hosted, kick_at_every_access, observe
 from virtproof.conformance.handlers import handled
 from virtproof.conformance.hole import DOUBLEWORD, HOLE, QUADWORD, device
+from virtproof.conformance.plain import start
 from virtproof.guest_payloads import images
-from virtproof.guest_payloads.trampoline import Mode, start_state
+from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import enable_cap
 from virtproof.results import Check
 from virtproof.spec.cite import linux, sdm
@@ -33,7 +34,6 @@ from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.kvm import KvmVm
 from virtproof.vmm.exits import Halt, InternalError, Interrupted
 from virtproof.vmm.machine import Machine
-from virtproof.vmm.registers import Registers
 
 KVM_RUN = linux("virt/kvm/api.rst", "'KVM_RUN' and 'The kvm_run structure', KVM_EXIT_MMIO and immediate_exit")
 ORDER = sdm("3A", "Multiple-Processor Management, 'Memory Ordering'")
@@ -109,17 +109,6 @@ def nmi_at_second_write(machine: Machine) -> None:
                 machine.vcpu.nmi()
 
     machine.bus.add_mmio(HOLE, 0x1000, Interrupting(), "interrupting")
-
-
-def start(machine: Machine, code: bytes, **registers: int) -> Registers:
-    """Prepare a guest of 64-bit mode that runs ``code`` on its own; return where it starts."""
-    image = images.load(LONG64.value)
-    machine.memory.load(image["image"], image.data)
-    machine.memory.load(image["kernel_code"], code)
-    machine.vcpu.set_special_registers(start_state(LONG64, image, machine.vcpu.special_registers()))
-    at = Registers(rip=image["kernel_code"], rsp=image["kernel_stack_top"], **registers)
-    machine.vcpu.set_registers(at)
-    return at
 
 
 def reset_midway(engine: Engine) -> Iterable[Check]:

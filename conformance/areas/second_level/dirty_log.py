@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from virtproof.conformance.case import Case, HostScript, Insn, Row, completes, family
+from virtproof.conformance.areas.second_level.eventfd import kvm_vm
+from virtproof.conformance.case import Case, HostScript, Insn, Row, Set, completes, family, mem64
 from virtproof.conformance.guest import HOST_PORT, check
+from virtproof.conformance.window import WINDOW, caught_by, maps, pde, table
+from virtproof.conformance.window import page as window_page
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
 from virtproof.spec.cite import linux
@@ -29,6 +32,7 @@ AT, HOLE = 0x3000_0000, 0x2000_0000  # by the trampoline's own map, which is one
 
 Pages = frozenset[int]
 NONE: Pages = frozenset()
+NOTHING: Mapping[str, int] = {}
 
 
 def _slot(machine: Machine) -> Slot:
@@ -43,6 +47,11 @@ def _unlogged(machine: Machine) -> None:
     machine.memory.add(AT, PAGES * PAGE)
 
 
+def _code(machine: Machine) -> None:
+    _logged(machine)
+    machine.memory.load(AT + 3 * PAGE, b"\xc3")  # ret
+
+
 def _set_log(machine: Machine, on: bool) -> None:
     slot = _slot(machine)
     machine.vm.set_slot(slot.number, AT, slot.memory, log_dirty=on)
@@ -52,12 +61,27 @@ def _host_writes(machine: Machine) -> None:
     machine.memory.load(AT + 7 * PAGE, b"\x01")
 
 
+def _tables(machine: Machine, n: int = 8) -> None:
+    """A page table in the slot's page ``n``, which maps the page behind it."""
+    _logged(machine)
+    machine.memory.load(AT + n * PAGE, (AT + (n + 1) * PAGE + 0x03).to_bytes(8, "little"))
+
+
+def _by_hand(machine: Machine) -> None:
+    kvm_vm(machine).protect_dirty_pages_by_hand()
+    _logged(machine)
+
+
+def _clear_64(machine: Machine) -> None:
+    kvm_vm(machine).clear_dirty_log(_slot(machine).number, b"\xff" * 8)
+
+
 def _read_log(machine: Machine) -> Pages:
     bitmap = int.from_bytes(machine.vm.dirty_log(_slot(machine).number), "little")
     return frozenset(n for n in range(bitmap.bit_length()) if bitmap >> n & 1)
 
 
-READ_LOG, LOG_ON, LOG_OFF, HOST_WRITES = 1, 2, 3, 4  # what the guest asks for
+READ_LOG, LOG_ON, LOG_OFF, HOST_WRITES, CLEAR_64 = 1, 2, 3, 4, 5  # what the guest asks for
 
 
 def _script(guest: Row, furnish: Callable[[Machine], None], logs: tuple[Pages, ...], engine: Engine) -> Iterable[Check]:
@@ -67,6 +91,7 @@ def _script(guest: Row, furnish: Callable[[Machine], None], logs: tuple[Pages, .
         LOG_ON: partial(_set_log, on=True),
         LOG_OFF: partial(_set_log, on=False),
         HOST_WRITES: _host_writes,
+        CLEAR_64: _clear_64,
     }
     yield from check(guest, engine, furnish=furnish, calls=calls)
     for n, want in enumerate(logs):
@@ -86,14 +111,25 @@ def logs(
     *want: Pages,
     furnish: Callable[[Machine], None] = _logged,
     priority: int = 1,
+    sets: tuple[Set, ...] = (),
+    ends: Mapping[str, int] = NOTHING,
+    refs: tuple[str, ...] = (),
     **regs: int,
 ) -> Case:
     """A case whose guest reads the log, each time with the given content."""
     regs = {"rax": READ_LOG, "rdx": HOST_PORT, "rbx": AT, **regs}
-    guest = row(id, title, LONG64, code, completes(keeps=False), regs=regs, seconds=10.0)
+    guest = row(id, title, LONG64, code, completes(keeps=False, regs=ends), regs=regs, sets=sets, seconds=10.0)
     script = partial(_script, guest, furnish, want)
     return HostScript(
-        id=id, title=title, area="second_level", mode=LONG64, cite=CITE, script=script, priority=priority, seconds=10.0
+        id=id,
+        title=title,
+        area="second_level",
+        mode=LONG64,
+        cite=CITE,
+        script=script,
+        priority=priority,
+        refs=refs,
+        seconds=10.0,
     )
 
 
@@ -104,6 +140,16 @@ OFF = (Insn("b0 03", "mov al, 3"), Insn("ee", "out dx, al"))
 HOST = (Insn("b0 04", "mov al, 4"), Insn("ee", "out dx, al"))
 STORE_RBX, STORE_RSI, STORE_RDI = Insn("88 03", "mov byte ptr [rbx], al"), Insn("88 06", "mov byte ptr [rsi], al"), Insn("88 07", "mov byte ptr [rdi], al")
 STORE_OVER_END = Insn("48 89 06", "mov qword ptr [rsi], rax")
+READ, WRITE = Insn("48 8b 2e", "mov rbp, qword ptr [rsi]"), Insn("88 0e", "mov byte ptr [rsi], cl")
+READ_PTE   = Insn("4c 8b 07", "mov r8, qword ptr [rdi]")
+CALL       = Insn("ff d3", "call rbx")
+CLEAR      = (Insn("b0 05", "mov al, 5"), Insn("ee", "out dx, al"))
+SKIP       = (  # a #PF handler that goes on behind the instruction, which has 2 bytes
+    Insn("eb 0b",          "jmp 0xd"),
+    Insn("48 83 c4 08",    "add rsp, 8"),
+    Insn("48 83 04 24 02", "add qword ptr [rsp], 2"),
+    Insn("48 cf",          "iretq"),
+)
 LOCK_INC   = Insn("f0 ff 03", "lock inc dword ptr [rbx]")
 LOAD       = Insn("48 8b 2b", "mov rbp, qword ptr [rbx]")
 MOVSB      = Insn("a4", "movsb byte ptr [rdi], byte ptr [rsi]")
@@ -121,6 +167,13 @@ CASES: tuple[Case, ...] = (
     logs("slat.dirty_pml",   "Of 5000 written pages none is lost", (*WRITE_ALL, *LOG), frozenset(range(5000)), rcx=5000, rdi=PAGE),
     logs("slat.dirty_wrap_last", "The first and the last page of the slot have the first and the last bit", (STORE_RBX, STORE_RSI, *LOG),
          frozenset({0, PAGES - 1}), rbx=page(0), rsi=page(PAGES - 1, 0xFFF), priority=2),
+    logs("slat.dirty_fetch", "Fetches are not logged", (CALL, *LOG), NONE, furnish=_code, rbx=page(3), priority=2),
+    logs("slat.dirty_pt",    "What the processor marks in a page table is logged", (READ, *LOG, WRITE, *LOG, READ_PTE), frozenset({8}), frozenset({8, 9}),
+         furnish=_tables, sets=(mem64(pde(), table(page(8))),), ends={"r8": page(9, 0x63)}, refs=("pg.ad.ept_ad_indep",), rsi=WINDOW, rdi=page(8), priority=2),
+    logs("slat.dirty_fail",  "A store that faults is not logged", (*SKIP, STORE_RSI, STORE_RBX, *LOG), frozenset({5}),
+         sets=(maps(window_page(page(3), write=False)), *caught_by(2)), rsi=WINDOW, rbx=page(5), priority=2),
+    logs("slat.dirty_manual", "KVM_CLEAR_DIRTY_LOG clears the pages that it names, KVM_GET_DIRTY_LOG none", (STORE_RBX, STORE_RSI, STORE_RDI, *LOG, *CLEAR, *LOG, STORE_RBX, *LOG),
+         frozenset({3, 64, 100}), frozenset({64, 100}), frozenset({3, 64, 100}), furnish=_by_hand, rbx=page(3), rsi=page(64), rdi=page(100), priority=2),
     logs("slat.dirty_rmw",   "A locked read-modify-write is logged", (LOCK_INC, *LOG), frozenset({3}), rbx=page(3), priority=2),
     logs("slat.dirty_emul",  "A write by an emulated instruction is logged", (MOVSB, *LOG), frozenset({3}), rsi=HOLE, rdi=page(3), priority=2),
     logs("slat.dirty_host",  "A write by the host is not logged", (STORE_RBX, *HOST, *LOG), frozenset({3}), rbx=page(3), priority=2),

@@ -17,6 +17,7 @@ from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, check_pr
 from virtproof.guest_payloads.trampoline import Access, Mode
 from virtproof.results import Check
 from virtproof.spec.cite import linux
+from virtproof.spec.kvm import Cap
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.kvm import KvmVm
 from virtproof.vmm.machine import Machine
@@ -62,6 +63,29 @@ def _attached(guest: Row, kind: Kind, address: int, events: int, engine: Engine)
         os.close(fd)
 
 
+def _any_length(engine: Engine) -> Iterable[Check]:
+    """An ioeventfd of length 0 takes writes of every size."""
+    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    try:
+
+        def attach(machine: Machine) -> None:
+            vm = kvm_vm(machine)
+            if not vm.check_extension(Cap.IOEVENTFD_ANY_LENGTH):
+                raise Inapplicable("this kernel does not offer KVM_CAP_IOEVENTFD_ANY_LENGTH")
+            vm.attach_ioeventfd(fd, "mmio", HOLE, 0)
+
+        code = (STORE_1, STORE_2, STORE_4, STORE_8, STORE_BESIDE)
+        expect = completes(accesses=(mmio_write(HOLE + 4, 4, VALUE),))
+        yield from check(row("slat.ioeventfd_len0", "", LONG64, code, expect, regs=REGS), engine, furnish=attach)
+        try:
+            seen = os.eventfd_read(fd)
+        except BlockingIOError:
+            seen = 0
+        yield Check("events", "4", str(seen), seen == 4)
+    finally:
+        os.close(fd)
+
+
 def signals(
     id: str,  # noqa: A002
     title: str,
@@ -102,6 +126,7 @@ def _irqfd(engine: Engine) -> Iterable[Check]:
 # fmt: off
 REGS = {"rax": VALUE, "rbx": HOLE, "rdx": PORT, "rcx": HOST_PORT}
 STORE_4, STORE_2 = Insn("89 03", "mov dword ptr [rbx], eax"), Insn("66 89 03", "mov word ptr [rbx], ax")
+STORE_1, STORE_8 = Insn("88 03", "mov byte ptr [rbx], al"), Insn("48 89 03", "mov qword ptr [rbx], rax")
 STORE_BESIDE     = Insn("89 43 04", "mov dword ptr [rbx + 4], eax")
 OUT_4, OUT_2     = Insn("ef", "out dx, eax"), Insn("66 ef", "out dx, ax")
 OTHER            = Insn("ff c0", "inc eax")
@@ -116,6 +141,7 @@ CASES: tuple[Case, ...] = (
     signals("pio.x.ioeventfd", "An OUT that an ioeventfd waits for is an event, any other comes out", "pio", "pio", PORT,
             (OUT_4, OTHER, OUT_4, BACK, OUT_2, OUT_4, *DETACH, OUT_4),
             pio_out(PORT, 4, VALUE + 1), pio_out(PORT, 2, VALUE & 0xFFFF), pio_out(PORT, 4, VALUE)),
+    HostScript(id="slat.ioeventfd_len0", title="An ioeventfd of length 0 takes writes of every size at its address", area="second_level", mode=LONG64, cite=CITE, script=_any_length, priority=2),
     HostScript(id="int.lapic.irqfd_edge", title="Each signal of an irqfd is an interrupt", area="interrupts", mode=LONG64, cite=IRQFD, script=_irqfd, seconds=10.0),
 )
 # fmt: on

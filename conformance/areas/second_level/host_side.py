@@ -15,15 +15,14 @@ from collections.abc import Iterable
 from virtproof.conformance.case import Case, HostScript, Insn, completes, family
 from virtproof.conformance.guest import HOST_PORT, check
 from virtproof.conformance.host_memory import Mapping, Region
-from virtproof.guest_payloads import images
-from virtproof.guest_payloads.trampoline import Mode, start_state
+from virtproof.conformance.plain import start
+from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import KvmError
 from virtproof.results import Check
 from virtproof.spec.cite import linux
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.exits import Halt
 from virtproof.vmm.machine import Machine
-from virtproof.vmm.registers import Registers
 
 LONG64 = Mode.LONG64
 CITE = (linux("virt/kvm/api.rst", "KVM_SET_USER_MEMORY_REGION"),)
@@ -31,30 +30,50 @@ LOG = (linux("virt/kvm/api.rst", "KVM_GET_DIRTY_LOG"),)
 PAGE, MIB2 = 0x1000, 1 << 21
 AT, SLOT, KEPT = 0x3000_0000, 9, 0x1122_3344_5566_7788
 ALL_ONES = (1 << 64) - 1
+PROT_NONE = 0
+
+
+def _refused(machine: Machine, mapping: Mapping, protection: int, code: bytes) -> Iterable[Check]:
+    """The guest runs ``code`` on a page that the host maps with ``protection``: KVM_RUN fails, and nothing happens."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(mapping.address), ctypes.c_size_t(PAGE), protection):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    machine.vm.set_slot(SLOT, AT, mapping)
+    before = start(machine, code, rax=KEPT, rbx=AT)
+    try:
+        answer = str(machine.run(2.0))
+    except KvmError as err:
+        answer = errno.errorcode.get(err.errno, str(err.errno))
+    yield Check("KVM_RUN", "EFAULT", answer, answer == "EFAULT")
+    registers = machine.vcpu.registers()
+    want, saw = f"{before.rip:#x} {KEPT:#x}", f"{registers.rip:#x} {registers.rax:#x}"
+    yield Check("RIP, RAX", want, saw, want == saw)
+
+
+def _no_write(engine: Engine) -> Iterable[Check]:
+    """The guest stores to a page that the host may only read; then the host may write, and the store is done."""
+    with Machine(engine) as machine, Mapping(PAGE) as mapping:
+        ctypes.memset(mapping.address, 0x5A, 8)
+        refused = tuple(_refused(machine, mapping, mmap.PROT_READ, b"\x48\x89\x03\xf4"))  # mov [rbx], rax; hlt
+        yield from refused
+        saw = ctypes.c_uint64.from_address(mapping.address).value
+        yield Check("memory", "0x5a5a5a5a5a5a5a5a", f"{saw:#x}", saw == 0x5A5A_5A5A_5A5A_5A5A)
+        if not refused[0].ok:
+            return
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mprotect(ctypes.c_void_p(mapping.address), ctypes.c_size_t(PAGE), mmap.PROT_READ | mmap.PROT_WRITE)
+        end = machine.run(2.0)
+        saw = ctypes.c_uint64.from_address(mapping.address).value
+        yield Check("then the guest ends with", "HLT", str(end), isinstance(end, Halt))
+        yield Check("memory then", f"{KEPT:#x}", f"{saw:#x}", saw == KEPT)
 
 
 def _no_access(engine: Engine) -> Iterable[Check]:
     """The guest loads from a page that the host may not read; then the slot is deleted, and the load finds a hole."""
-    image = images.load("long64")
     with Machine(engine) as machine, Mapping(PAGE) as mapping:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mprotect(ctypes.c_void_p(mapping.address), ctypes.c_size_t(PAGE), 0):  # PROT_NONE
-            raise OSError(ctypes.get_errno(), "mprotect")
-        machine.vm.set_slot(SLOT, AT, mapping)
-        machine.memory.load(image["image"], image.data)
-        machine.memory.load(image["kernel_code"], b"\x48\x8b\x03\xf4")  # mov rax, [rbx]; hlt
-        machine.vcpu.set_special_registers(start_state(LONG64, image, machine.vcpu.special_registers()))
-        start = Registers(rip=image["kernel_code"], rsp=image["kernel_stack_top"], rax=KEPT, rbx=AT)
-        machine.vcpu.set_registers(start)
-        try:
-            answer = str(machine.run(2.0))
-        except KvmError as err:
-            answer = errno.errorcode.get(err.errno, str(err.errno))
-        yield Check("KVM_RUN", "EFAULT", answer, answer == "EFAULT")
-        registers = machine.vcpu.registers()
-        want, saw = f"{start.rip:#x} {KEPT:#x}", f"{registers.rip:#x} {registers.rax:#x}"
-        yield Check("RIP, RAX", want, saw, want == saw)
-        if answer != "EFAULT":
+        refused = tuple(_refused(machine, mapping, PROT_NONE, b"\x48\x8b\x03\xf4"))  # mov rax, [rbx]; hlt
+        yield from refused
+        if not refused[0].ok:
             return
         machine.vm.delete_slot(SLOT)
         end, rax = machine.run(2.0), machine.vcpu.registers().rax
@@ -92,6 +111,7 @@ LARGE = family("second_level", *LOG)("slat.dirty_huge", "", LONG64, (STORE, STOR
 
 CASES: tuple[Case, ...] = (
     HostScript(id="slat.hva_unmapped", title="Memory that the host has no access to ends KVM_RUN with EFAULT", area="second_level", mode=LONG64, cite=CITE, script=_no_access),
+    HostScript(id="slat.mprotect", title="A store to memory that the host may only read ends KVM_RUN with EFAULT", area="second_level", mode=LONG64, cite=CITE, script=_no_write, priority=2),
     HostScript(id="slat.dirty_huge",   title="The dirty log is exact to 4 KiB under large pages",              area="second_level", mode=LONG64, cite=LOG,  script=_large_pages),
 )
 # fmt: on

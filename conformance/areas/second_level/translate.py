@@ -78,7 +78,33 @@ def _translate(engine: Engine) -> Iterable[Check]:
     yield from answers
 
 
+def _without_paging(engine: Engine) -> Iterable[Check]:
+    """Every address below 4 GiB is the physical one, memory or not."""
+    answers: list[Check] = []
+
+    def ask(machine: Machine) -> None:
+        for address in (0x1234, 0x9_FFFF, 0x3000_0128, 0xFFFF_F000):
+            said = machine.vcpu.translate(address)
+            saw = f"{said.physical:#x}" if said.valid else "not mapped"
+            answers.append(Check(f"{address:#x}", f"{address:#x}", saw, saw == f"{address:#x}"))
+
+    guest = row(
+        "slat.translate_pg0", "", Mode.PROT32, Insn("ee", "out dx, al"), completes(), regs={"rax": 1, "rdx": HOST_PORT}
+    )
+    yield from check(guest, engine, calls={1: ask})
+    yield from answers
+
+
 CASES: tuple[Case, ...] = (
+    HostScript(
+        id="slat.translate_pg0",
+        title="Without paging KVM_TRANSLATE gives the address back",
+        area="second_level",
+        mode=Mode.PROT32,
+        cite=CITE,
+        script=_without_paging,
+        priority=2,
+    ),
     HostScript(
         id="slat.translate",
         title="KVM_TRANSLATE agrees with the guest's own walk",
