@@ -311,6 +311,67 @@ TEST(own_tables_each)                    /* reads of the other's page at the sam
     observe(wrong);
 }
 
+/* ---- an entry that software and the processor change at the same time */
+
+#define SOFTWARE (7ull << 9)
+static u64 *entry;
+static volatile unsigned marked, ended;
+
+static void mark(unsigned me)
+{
+    if (!me) {
+        while (!ended) {
+            invlpg((void *)PLACE);
+            *(volatile u64 *)PLACE = 1;
+        }
+        return;
+    }
+    u64 mine = 0;
+    for (u64 n = 0; n < rounds(); n++) {
+        u64 old = __atomic_fetch_xor(entry, SOFTWARE, __ATOMIC_SEQ_CST);
+        wrong += (old & SOFTWARE) != mine;
+        mine = ~old & SOFTWARE;
+        old = __atomic_fetch_and(entry, ~(u64)(PAGE_A | PAGE_D), __ATOMIC_SEQ_CST);
+        marked += (old & PAGE_D) != 0;
+        if (n % 16 == 0)
+            apic_id();                   /* an exit: the other may run on the same processor of the host */
+    }
+    ended = 1;
+}
+
+TEST(marks)                              /* changes of software that were lost; has the processor changed anything? */
+{
+    page_map(PLACE, (u64)frames[0], PAGE_P | PAGE_W);
+    entry = page_entry(PLACE, 1);
+    together(mark);
+    observe(wrong);
+    observe(marked != 0);
+}
+
+/* ---- code that another processor changes */
+
+static void modify(unsigned me)
+{
+    for (unsigned n = 1; n <= rounds(); n++)
+        if (!me) {
+            *(volatile u32 *)((u8 *)frames[0] + 1) = n;
+            raise(&current);
+            await(&looks, n);
+        } else {
+            await(&current, n);
+            cpuid(0, 0);                 /* serializes */
+            wrong += ((u32 (*)(void))frames[0])() != n;
+            raise(&looks);
+        }
+}
+
+TEST(cross_modify)                       /* calls that ran old code */
+{
+    frames[0][0] = 0xC300000000B8;       /* mov $0, %eax; ret */
+    together(modify);
+    observe(wrong);
+}
+
 /* ---- identity, and exits at the same time */
 
 static volatile u32 ids[16];
