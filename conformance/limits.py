@@ -59,7 +59,7 @@ SOFTWARE = (
           ("slat.hva_unmapped", "slat.mprotect")),
     Limit("the kernel's interface", "the rule is about KVM's interface",
           ("slat.overlap", "slat.unaligned", "slat.wrap", "slat.resize", "slat.hva_change",
-           "slat.flags_readonly_toggle", "int.lapic.irqfd_edge", "pio.x.in_kernel",
+           "slat.flags_readonly_toggle", "int.lapic.irqfd_edge", "pio.x.in_kernel", "pio.x.change_rip",
            "mmio.x.ioapic_page")),
 )
 # fmt: on

@@ -17,6 +17,7 @@ from virtproof.conformance.case import (
     completes,
     family,
     faults,
+    msr,
     pio_in,
     pio_out,
 )
@@ -25,6 +26,7 @@ from virtproof.guest_payloads.trampoline import Mode
 from virtproof.spec.cite import apm, linux, sdm
 from virtproof.spec.x86.exception import Vector
 from virtproof.spec.x86.flags import Rflags
+from virtproof.spec.x86.msr import Msr
 
 row = family(
     "pio",
@@ -114,6 +116,18 @@ CASES = (
     row("pio.x.rep0", "With RCX = 0 REP INS and REP OUTS do nothing", LONG64, (REP_INSB, REP_OUTSB, REP_INSD, REP_OUTSD),
         completes(memory={DATA: 0}, accesses=()),
         regs={"rcx": 0, "rdx": PORT, "rdi": DATA, "rsi": DATA}, answers=BYTES),
+    row("pio.x.insw_unal", "INSW stores to an odd address", LONG64, Insn("66 6d", "insw word ptr [rdi], dx"),
+        completes(regs={"rdi": DATA + 9}, memory={DATA: 0xB1 << 56, DATA + 8: 0xA1}, accesses=(pio_in(PORT, 2, 0xA1B1),)),
+        regs={"rdx": PORT, "rdi": DATA + 7}, fill={DATA: 0, DATA + 8: 0}, answers=(Answers("pio", PORT, 4, ITEMS),), priority=3),
+    row("pio.x.seg_over", "OUTS reads by the segment that its prefix names", LONG64, Insn("64 6e", "outsb dx, byte ptr fs:[rsi]"),
+        completes(regs={"rsi": DATA + 1}, accesses=(pio_out(PORT, 1, 0x5A),)),
+        regs={"rdx": PORT, "rsi": DATA}, sets=(msr(Msr.IA32_FS_BASE, 8),), fill={DATA: 0xA5, DATA + 8: 0x5A}, priority=3),
+    row("pio.x.addr32", "With 67 REP OUTS counts ECX and moves ESI, whose upper halves become 0", LONG64, Insn("67 f3 6e", "rep outsb dx, byte ptr [esi]"),
+        completes(regs={"rcx": 0, "rsi": DATA + 2}, accesses=(pio_out(PORT, 1, 0x5A), pio_out(PORT, 1, 0x6B))),
+        regs={"rcx": 0x7_0000_0002, "rdx": PORT, "rsi": DATA + 0x7_0000_0000}, fill={DATA: 0x6B5A}, priority=3),
+    row("pio.x.fast_in", "IN and INS bring the same", LONG64, (Insn("ec", "in al, dx"), Insn("6c", "insb byte ptr [rdi], dx")),
+        completes(regs={"rax": 0xB1, "rdi": DATA + 1}, memory={DATA: 0xB1}, accesses=2 * (pio_in(PORT, 1, 0xB1),)),
+        regs={"rax": 0, "rdx": PORT, "rdi": DATA}, fill={DATA: 0}, answers=(Answers("pio", PORT, 1, (0xB1,)),), priority=3),
     # Two neighbouring pages whose frames lie the other way round.
     row("pio.x.rep_cross", "REP INS goes on in the next page", LONG64, REP_INSB,
         completes(regs={"rcx": 0, "rdi": WINDOW + 0x1004},
