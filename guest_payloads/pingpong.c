@@ -115,6 +115,40 @@ TEST(translations)                       /* one address, which leads to another 
     observe(wrong);
 }
 
+#define CR4_PCIDE (1 << 17)
+TEST(same_pcid)                          /* the same, under PCID 1 */
+{
+    write_cr4(read_cr4() | CR4_PCIDE);
+    write_cr3(read_cr3() | 1);
+    translations();
+}
+
+TEST(task_priority)                      /* CR8 */
+{
+    for (u64 round = 0; round < arguments[2]; round++) {
+        u64 set = pattern(0, round) & 0xf, found;
+        asm volatile("mov %0, %%cr8" : : "r"(set));
+        host(0);
+        asm volatile("mov %%cr8, %0" : "=r"(found));
+        wrong += found != set;
+    }
+    observe(wrong);
+}
+
+#define CR4_PKE (1 << 22)
+TEST(protection_keys)                    /* PKRU, but the rights of key 0, which every page has */
+{
+    write_cr4(read_cr4() | CR4_PKE);
+    for (u64 round = 0; round < arguments[2]; round++) {
+        u32 set = pattern(0, round) << 2, found, high;
+        asm volatile("wrpkru" : : "a"(set), "c"(0), "d"(0));
+        host(0);
+        asm volatile("rdpkru" : "=a"(found), "=d"(high) : "c"(0));
+        wrong += found != set;
+    }
+    observe(wrong);
+}
+
 TEST(fill)                               /* its memory from A0000H to argument 3 */
 {
     for (u64 at = 0xa0000; at < arguments[3]; at += 8)

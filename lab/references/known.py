@@ -239,6 +239,18 @@ KNOWN: tuple[Known, ...] = (
         reason="a fault that the new task's segments raise saves the old task's instruction pointer",
         source="target/i386/tcg/seg_helper.c, switch_tss_ra(): the fault is raised with the return address of the jump",
     ),
+    Known(
+        id="qemu-iret-vm", on="qemu *", kind=Kind.EMULATOR_BUG,
+        cases=("priv.vm86.long_absent",), fields=("exception", "rax", "rsp"),
+        reason="IRET goes over to virtual-8086 mode from long mode",
+        source="target/i386/tcg/seg_helper.c, helper_ret_protected(): VM_MASK",
+    ),
+    Known(
+        id="qemu-skinit", on="qemu *", kind=Kind.LIMIT,
+        cases=("priv.skinit.*",), fields=("exception",), saw=("#UD *",),
+        reason="SKINIT does not exist",
+        source="target/i386/tcg/translate.c, disas_insn(): SKINIT",
+    ),
     # Linux's kvm_pvm: ring 3 runs natively, the rest in KVM's instruction emulator.
     Known(
         id="pvm-no-iret32", on="kvm_pvm", kind=Kind.LIMIT,

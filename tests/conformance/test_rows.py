@@ -32,12 +32,23 @@ BITS = {
 RULES_CALL_IT = {Mode.PSE32: "2-level"}
 NOT_AN_INSTRUCTION = "(bad)"
 # Areas of which every rule of priority 1 and 2 has a case, or a reason.
-# fmt: off
 COMPLETE = (
-    "claims", "cpuid", "interrupts", "mmio", "modes", "msr", "paging", "privileged", "second_level", "sensitive", "smp",
-    "timers", "traps",
+    "claims",
+    "cpuid",
+    "interrupts",
+    "isolation",
+    "mmio",
+    "modes",
+    "msr",
+    "paging",
+    "pio",
+    "privileged",
+    "second_level",
+    "sensitive",
+    "smp",
+    "timers",
+    "traps",
 )
-# fmt: on
 OMITTED = {
     row["id"]: row["reason"]
     for row in tomllib.loads((Path(conformance.__path__[0]) / "omitted.toml").read_text())["omitted"]

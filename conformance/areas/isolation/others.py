@@ -12,12 +12,13 @@ import threading
 from collections.abc import Iterable
 
 from virtproof.conformance.case import At, Case, HostScript, Insn, Program, Row, Script, completes, cr4, family
-from virtproof.conformance.guest import check_program
-from virtproof.guest_payloads import images
-from virtproof.guest_payloads.trampoline import Mode, start_state
+from virtproof.conformance.guest import check, check_program
+from virtproof.conformance.plain_guest import enter
+from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
 from virtproof.spec.cite import Cite, apm, linux, sdm
 from virtproof.spec.x86.control import Cr4
+from virtproof.spec.x86.msr import Msr
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.exits import Timeout
 from virtproof.vmm.machine import Machine
@@ -25,6 +26,12 @@ from virtproof.vmm.registers import Registers
 
 LONG64 = Mode.LONG64
 CITE = (linux("virt/kvm/api.rst", "KVM_RUN"),)
+TIME = (
+    sdm(
+        "3B",
+        "Debug, Branch Profile, TSC, and Intel Resource Director Technology (Intel RDT) Features, 'Time-Stamp Counter'",
+    ),
+)
 RESET = (
     sdm("3A", "Processor Management and Initialization, 'Processor State After Reset'"),
     apm(2, "Processor Initialization and Long Mode Activation, 'Initial Processor State'"),
@@ -98,23 +105,16 @@ def _interrupts(engine: Engine) -> Iterable[Check]:
     yield from found
 
 
+TSC, A_WHILE = Msr.IA32_TIME_STAMP_COUNTER, 1 << 45  # some hours
+WRMSR = Insn("0f 30", "wrmsr")
 SPIN = Insn("eb fe", "jmp 0")
-
-
-def _spinning(machine: Machine, code: bytes) -> None:
-    """Make the vCPU run ``code`` for ever, at ring 0 in 64-bit mode with IF = 0."""
-    image = images.load("long64")
-    machine.memory.load(image["image"], image.data)
-    machine.memory.load(image["kernel_code"], code)
-    machine.vcpu.set_special_registers(start_state(LONG64, image, machine.vcpu.special_registers()))
-    machine.vcpu.set_registers(Registers(rip=image["kernel_code"], rsp=image["kernel_stack_top"]))
+COUNT = (Insn("fa", "cli"), Insn("48 ff c0", "inc rax"), Insn("eb fb", "jmp 1"))
 
 
 def _stops(engine: Engine) -> Iterable[Check]:
     """The host ends a guest that spins; its registers are valid, and it goes on where it was."""
     with Machine(engine) as machine:
-        _spinning(machine, b"\xfa\x48\xff\xc0\xeb\xfb")  # cli; inc rax; jmp to inc
-        start = machine.vcpu.registers().rip
+        start = enter(machine, COUNT)
         counts = [0]
         for n in (1, 2):
             end = machine.run(0.05)
@@ -132,7 +132,7 @@ def _beside(engine: Engine) -> Iterable[Check]:
     allowed = os.sched_getaffinity(0)
     processor = {min(allowed)}
     with Machine(engine) as machine:
-        _spinning(machine, SPIN.code)
+        enter(machine, (SPIN,))
 
         def spin() -> None:
             os.sched_setaffinity(0, processor)
@@ -151,6 +151,19 @@ def _beside(engine: Engine) -> Iterable[Check]:
             while thread.is_alive():
                 machine.stop()
                 thread.join(0.01)
+
+
+def _own_time(engine: Engine) -> Iterable[Check]:
+    """A guest sets its time-stamp counter 2^50 ahead; that of another, which waits, goes on as it was."""
+    with Machine(engine, cpuid=engine.supported_cpuid()) as other:
+        before = other.vcpu.tsc()
+        yield from check(
+            row("iso.tsc_offset", "", LONG64, WRMSR, completes(), regs={"rcx": TSC, "rax": 0, "rdx": 1 << 18}), engine
+        )
+        after = other.vcpu.tsc()
+    yield Check(
+        "the other's counter grows by", f"less than {A_WHILE:#x}", f"{after - before:#x}", 0 <= after - before < A_WHILE
+    )
 
 
 REGISTERS = tuple(name for name in Registers.__dataclass_fields__ if name not in ("rdx", "rip", "rflags"))
@@ -181,8 +194,8 @@ XMM_ROW: Row = row("iso.xmm_leak", "XMM0 and XMM15 of a new vCPU are 0", LONG64,
                    regs={"rbx": DATA}, fill=DIRTY, sets=(cr4(on=Cr4.osfxsr.mask),), irqchip=True)
 
 
-def script(id: str, title: str, run: Script, cite: tuple[Cite, ...] = CITE) -> Case:  # noqa: A002
-    return HostScript(id=id, title=title, area="isolation", mode=LONG64, cite=cite, script=run, seconds=30.0)
+def script(id: str, title: str, run: Script, cite: tuple[Cite, ...] = CITE, *, priority: int = 1) -> Case:  # noqa: A002
+    return HostScript(id=id, title=title, area="isolation", mode=LONG64, cite=cite, script=run, priority=priority, seconds=30.0)
 
 
 CASES: tuple[Case, ...] = (
@@ -192,6 +205,7 @@ CASES: tuple[Case, ...] = (
     script("iso.mem_private",  "A guest does not find another's memory in its own",   _private),
     script("iso.mem_write",    "A guest that fills its memory changes nobody else's", _write),
     script("iso.two_vms_irq",  "A message for one guest interrupts no other",         _interrupts),
+    script("iso.tsc_offset",   "A guest that sets its time-stamp counter leaves others' alone", _own_time, TIME, priority=2),
     script("iso.cli_spin",     "A guest that spins with IF = 0 is stopped, and goes on", _stops),
     script("iso.halt_slice",   "A guest that spins does not stop another",            _beside),
 )

@@ -102,10 +102,18 @@ def _script(test: str, engine: Engine) -> Iterable[Check]:
         yield Check(f"rounds of guest {n} with a difference", "0", str(wrong), wrong == 0)
 
 
-def takes_turns(id: str, title: str, test: str, *cite: Cite, refs: tuple[str, ...] = ()) -> Case:  # noqa: A002
+def takes_turns(
+    id: str,  # noqa: A002
+    title: str,
+    test: str,
+    *cite: Cite,
+    refs: tuple[str, ...] = (),
+    requires: tuple[str, ...] = (),
+    priority: int = 1,
+) -> Case:
     return HostScript(
         id=id, title=title, area="isolation", mode=Mode.LONG64, cite=(*CITE, *cite), script=partial(_script, test),
-        refs=refs, seconds=60.0,
+        refs=refs, requires=requires, priority=priority, seconds=60.0,
     )  # fmt: skip
 
 
@@ -117,5 +125,8 @@ CASES: tuple[Case, ...] = (
     takes_turns("iso.fsgs_pingpong", "FS, GS and SWAPGS bases stay each guest's own",          "bases"),
     takes_turns("iso.msr_pingpong",  "MSRs of system calls stay each guest's own",             "system_calls", refs=("msr.eff.star_ctxsw",)),
     takes_turns("iso.tlb_vpid",      "One address leads to each guest's own frame",            "translations"),
+    takes_turns("iso.pcid_vm",       "... under the same PCID too",                            "same_pcid", requires=("pcid",), priority=2),
+    takes_turns("iso.pkru",          "PKRU stays each guest's own",                            "protection_keys", requires=("pku",), priority=2),
+    takes_turns("iso.cr8",           "CR8 stays each guest's own",                             "task_priority", priority=3),
 )
 # fmt: on
