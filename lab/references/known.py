@@ -337,6 +337,12 @@ KNOWN: tuple[Known, ...] = (
         source="docs/hosts.md, kvm_pvm",
     ),
     Known(
+        id="pvm-hypercall", on="kvm_pvm", kind=Kind.LIMIT,
+        cases=("claim.hypercall.amd", "claim.hypercall.unknown_amd"), fields=("answer",),
+        reason="a hypercall of ring 0 never returns",
+        source="docs/hosts.md, kvm_pvm",
+    ),
+    Known(
         id="pvm-cpuid", on="kvm_pvm", kind=Kind.LIMIT,
         cases=("cpuid.leaf7_hidden", "cpuid.cpl3", "cpuid.faulting", "cpuid.set_equals_seen", "cpuid.get_cpuid2", "cpuid.subset"),
         reason="guests see features of the processor that KVM does not offer and the monitor did not set; at ring 3 CPUID is the processor's own",
@@ -344,7 +350,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-tsc", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("msr.rw.tsc", "msr.eff.tsc_*", "time.tsc.offset"), fields=("rdx", "observations"),
+        cases=("msr.rw.tsc", "msr.eff.tsc_*", "time.tsc.offset", "claim.tsc_offset"), fields=("rdx", "observations"),
         reason="guests read the processor's own time-stamp counter, whatever they or the monitor wrote",
         source="seen on Linux 6.18",
     ),
