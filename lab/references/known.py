@@ -362,7 +362,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-ring-overrun", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("slat.ring_full",), fields=("exits because*", "pages lost"),
+        cases=("slat.ring_full",), fields=("exits because*", "pages lost", "then the guest ends with"),
         reason="the interpreter looks at the dirty ring seldom, and overruns a small one",
         source="docs/hosts.md, kvm_pvm: ring 0 is interpreted",
         sometimes="how far it gets depends on the host's load",
