@@ -57,6 +57,9 @@ class Timer:
             self._loop._sweep()
 
 
+After = Callable[[int, Callable[[], None]], Timer]  # what a device is given to ask for a timer: ``EventLoop.after``
+
+
 class EventLoop:
     """Timers in order of their deadline, then of their making; readers through epoll.
 

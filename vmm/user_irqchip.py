@@ -24,12 +24,11 @@ from virtproof.vmm.devices.lapic import LocalApic
 from virtproof.vmm.devices.pic import PicPair
 from virtproof.vmm.devices.pit import Pit
 from virtproof.vmm.engine import Accesses, Vcpu
-from virtproof.vmm.events import Timer
+from virtproof.vmm.events import After
 from virtproof.vmm.interrupts import EndsOfInterrupts
 from virtproof.vmm.routing import Route
 from virtproof.vmm.startup import Startup
 
-After = Callable[[int, Callable[[], None]], Timer]
 Lock = AbstractContextManager[object]
 
 _PAGE = ~(SIZE - 1)
