@@ -67,6 +67,7 @@ RECIPES: Mapping[str, Recipe] = {
     "smp":        in_c("smp.c"),
     "lapic":      in_c("lapic.c"),
     "requests":   in_c("requests.c"),
+    "accesses":   in_c("devices/accesses.c"),
     "ipi":        in_c("ipi.c"),
     "nmi":        in_c("nmi.c"),
     "startup":    in_c("startup.c"),

@@ -126,6 +126,20 @@ def _reserve() -> str:
         return "this kernel does not say how many it has"
 
 
+class MemoryPart(HostMemory):
+    """Some pages of other memory, to be mapped on their own; the whole must outlive it."""
+
+    def __init__(self, whole: HostMemory, offset: int, size: int) -> None:
+        if offset % PAGE or size % PAGE or not 0 <= offset < offset + size <= whole.size:
+            raise GuestMemoryError(f"take {size:#x} bytes at {offset:#x} of memory", f"it has {whole.size:#x}")
+        self.size, self.backing, self.fd = size, whole.backing, -1
+        self.address = whole.address + offset
+        self.view = whole.view[offset : offset + size]
+
+    def close(self) -> None:
+        self.view.release()
+
+
 MAKERS: dict[Backing, Callable[[int], HostMemory]] = {
     "anonymous": AnonymousMemory,
     "memfd": MemfdMemory,

@@ -12,14 +12,17 @@ Policy, the same for ports and memory:
   Addressing"), but a bridge in front of an 8-bit device counts upwards and drivers rely on it.
 - Each byte belongs to whoever owns its address: an access over the edge of a device reads all ones beyond the edge.
 - Ports end at 0xFFFF: they do not wrap round to 0.
+- What is wired stays where it is.  Windows, which a guest moves about (the BARs of PCI functions), lie beneath: where
+  one overlaps a wired device, or a window that comes before it, it does not answer.
 
 The loop that repeats string I/O is the engine's: here each item is one access.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from operator import attrgetter
+from typing import Literal, NamedTuple, Protocol
 
 PORTS = 1 << 16
 PHYSICAL_ADDRESSES = 1 << 52  # the widest MAXPHYADDR there is
@@ -37,6 +40,18 @@ class Device(Protocol):
     def write(self, offset: int, size: int, value: int) -> None: ...
 
 
+class Window(NamedTuple):
+    """Where a device answers for now: ``length`` ports or bytes from ``base``, as it sees them from ``offset`` on."""
+
+    space: Literal["io", "memory"]
+    base: int
+    length: int
+    device: Device
+    name: str
+    width: int = 4
+    offset: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Region:
     base: int
@@ -44,6 +59,7 @@ class _Region:
     device: Device
     name: str
     width: int
+    origin: int  # where the device's offset 0 lies
 
     def sizes(self, address: int) -> frozenset[int]:
         """The accesses at ``address`` that the device takes in one piece."""
@@ -59,9 +75,12 @@ class Bus:
 
     def __init__(self, trace: Trace | None = None) -> None:
         self.trace = trace
+        self._wired_ports: list[_Region] = []
+        self._wired_mmio: list[_Region] = []
+        self._windows: list[Window] = []
+        self._port_windows: list[_Region] = []  # what of them answers
         self._ports: dict[int, tuple[Device, int, frozenset[int]]] = {}
-        self._port_regions: list[_Region] = []
-        self._mmio: list[_Region] = []  # by base, as _bases
+        self._mmio: list[_Region] = []  # wired and windows, by base, as _bases
         self._bases: list[int] = []
 
     def add_ports(self, base: int, count: int, device: Device, name: str, *, width: int = 4) -> None:
@@ -69,21 +88,43 @@ class Bus:
 
         Raises ValueError where the range leaves the port space or overlaps another device.
         """
-        region = _checked(_Region(base, base + count, device, name, width), self._port_regions, PORTS)
-        self._port_regions.append(region)
-        for port in range(base, base + count):
-            self._ports[port] = device, port - base, region.sizes(port)
+        region = _checked(_Region(base, base + count, device, name, width, base), self._wired_ports, PORTS)
+        self._wired_ports.append(region)
+        if self._windows:
+            self.set_windows(self._windows)
+        self._open(region)
 
     def add_mmio(self, base: int, length: int, device: Device, name: str, *, width: int = 8) -> None:
         """Wire ``length`` bytes of guest-physical addresses; ``width`` and errors as for ``add_ports``."""
-        region = _checked(_Region(base, base + length, device, name, width), self._mmio, PHYSICAL_ADDRESSES)
-        at = bisect_right(self._bases, base)
-        self._bases.insert(at, base)
-        self._mmio.insert(at, region)
+        region = _Region(base, base + length, device, name, width, base)
+        self._wired_mmio.append(_checked(region, self._wired_mmio, PHYSICAL_ADDRESSES))
+        self._order_mmio()
+
+    def set_windows(self, windows: Iterable[Window]) -> None:
+        """Let these windows answer, and no others; the rest of one that leaves its address space is cut off."""
+        self._windows = list(windows)
+        for old in self._port_windows:
+            for port in range(old.base, old.end):
+                del self._ports[port]
+        ports = (window for window in self._windows if window.space == "io")
+        self._port_windows = _uncovered(self._wired_ports, ports, PORTS)
+        for region in self._port_windows:
+            self._open(region)
+        self._order_mmio()
+
+    def _open(self, region: _Region) -> None:
+        for port in range(region.base, region.end):
+            self._ports[port] = region.device, port - region.origin, region.sizes(port)
+
+    def _order_mmio(self) -> None:
+        memory = (window for window in self._windows if window.space == "memory")
+        windows = _uncovered(self._wired_mmio, memory, PHYSICAL_ADDRESSES)
+        self._mmio = sorted([*self._wired_mmio, *windows], key=attrgetter("base"))
+        self._bases = [region.base for region in self._mmio]
 
     def devices(self) -> list[tuple[str, Device]]:
-        """Every device by name, once."""
-        return list(dict.fromkeys((region.name, region.device) for region in (*self._port_regions, *self._mmio)))
+        """Every wired device by name, once."""
+        return list(dict.fromkeys((region.name, region.device) for region in (*self._wired_ports, *self._wired_mmio)))
 
     def pio_in(self, port: int, size: int) -> int:
         """IN: ``size`` bytes, little-endian, as an unsigned number."""
@@ -116,7 +157,7 @@ class Bus:
             and length in _ALIGNED[address & 7]
             and address + length <= region.end
         ):
-            value = region.device.read(address - region.base, length) & (1 << 8 * length) - 1
+            value = region.device.read(address - region.origin, length) & (1 << 8 * length) - 1
         else:
             value = _read_pieces(self._mmio_home, address, length)
         if self.trace is not None:
@@ -135,7 +176,7 @@ class Bus:
             and length in _ALIGNED[address & 7]
             and address + length <= region.end
         ):
-            region.device.write(address - region.base, length, value)
+            region.device.write(address - region.origin, length, value)
         else:
             _write_pieces(self._mmio_home, address, length, value)
 
@@ -144,7 +185,7 @@ class Bus:
         if at < 0 or address >= self._mmio[at].end:
             return None
         region = self._mmio[at]
-        return region.device, address - region.base, region.sizes(address)
+        return region.device, address - region.origin, region.sizes(address)
 
 
 _Find = Callable[[int], tuple[Device, int, frozenset[int]] | None]
@@ -159,6 +200,23 @@ def _checked(new: _Region, wired: list[_Region], limit: int) -> _Region:
         if new.base < old.end and old.base < new.end:
             raise ValueError(f"{new.name}: {new.base:#x}..{new.end - 1:#x} overlaps {old.name}")
     return new
+
+
+def _uncovered(wired: Sequence[_Region], windows: Iterable[Window], limit: int) -> list[_Region]:
+    """What of windows nobody before them covers."""
+    found: list[_Region] = []
+    for window in windows:
+        origin = window.base - window.offset
+        pieces = [(window.base, min(window.base + window.length, limit))]
+        for other in (*wired, *found):
+            pieces = [
+                piece
+                for start, end in pieces
+                for piece in ((start, min(end, other.base)), (max(start, other.end), end))
+                if piece[0] < piece[1]
+            ]
+        found += (_Region(start, end, window.device, window.name, window.width, origin) for start, end in pieces)
+    return found
 
 
 def _pieces(find: _Find, address: int, size: int) -> Iterator[tuple[Device, int, int, int]]:
