@@ -1,4 +1,4 @@
-"""The cases as pytest items: ``pytest --pyargs virtproof.conformance``, with ``-k`` on ids, areas and modes.
+"""The cases as pytest items: ``pytest --pyargs virtproof.conformance``, with ``-k`` on ids and ``-m`` on markers.
 
 The same objects, executed by the same function as ``virtproof check`` does; pytest only shows them.
 """
@@ -23,12 +23,16 @@ Execute = Callable[[Case], CaseResult]
 def execute_case() -> Iterator[Execute]:
     """Execute a case in a worker process, or skip with the reason where the engine cannot be used.
 
-    VIRTPROOF_ENGINE names the engine.  Without it that is KVM only: a host that has none must not look fit.
+    VIRTPROOF_ENGINE names the engine, and then every case fails where it cannot be used: pytest's exit code would be
+    0 when all are skipped.  Without it that is KVM only: a host that has none must not look fit.
     """
+    wanted = os.environ.get("VIRTPROOF_ENGINE")
     try:
-        with open_engine(os.environ.get("VIRTPROOF_ENGINE", "kvm")) as engine:
+        with open_engine(wanted or "kvm") as engine:
             yield lambda case: next(run_cases([case], engine=engine, workers=1))
     except EngineUnavailable as fault:
+        if wanted:
+            pytest.fail(str(fault), pytrace=False)
         pytest.skip(str(fault))
 
 

@@ -8,10 +8,14 @@ from pathlib import Path
 import click
 
 from virtproof.cli import execution, folder, inputs
+from virtproof.cli.annotations import GITLAB_FILE, github, gitlab, json_without_commands, without_commands
 from virtproof.cli.choice import case_options, select
+from virtproof.cli.gate import Condition, Gate, gate, lines
+from virtproof.cli.repeat import Repetitions
+from virtproof.cli.screen import say
 from virtproof.cli.stop import StopRequest
 from virtproof.cli.verdict import Started, make_run
-from virtproof.results import CaseResult, Evidence, Run
+from virtproof.results import Evidence, Run
 
 
 @click.command("check")
@@ -27,6 +31,25 @@ from virtproof.results import CaseResult, Evidence, Run
 @inputs.judge_options
 @execution.engine_option
 @execution.workers_option
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 1000),
+    default=1,
+    metavar="N",
+    help="Run the guests N times; show which verdicts change. The worst one counts.",
+)
+@click.option(
+    "--gate",
+    "conditions",
+    multiple=True,
+    type=click.Choice([str(one) for one in Condition]),
+    help="What decides the exit code: the verdict, or what got worse since --baseline. Reasons go to standard error.",
+)
+@click.option(
+    "--annotate",
+    type=click.Choice(["github", "gitlab"]),
+    help="Give the reasons of the gate to this CI: workflow commands, or a code quality report in the folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print run.json and not the verdict in words.")
 def command(
     ids: tuple[str, ...],
@@ -37,6 +60,9 @@ def command(
     baseline: Path | None,
     engine: str,
     workers: int,
+    repeat: int,
+    conditions: tuple[str, ...],
+    annotate: str | None,
     as_json: bool,
 ) -> int:
     """Probe this host, run the guests, judge, and write the reports.
@@ -51,6 +77,8 @@ def command(
       sudo virtproof check --out /srv/acceptance/rack7-12
       virtproof check --baseline /srv/acceptance/rack7-12 --out after-update
       virtproof check --area traps --json | jq -r .outcome
+      virtproof check --gate profile --annotate github
+      virtproof check --gate baseline --baseline main/ --repeat 3
 
     \b
     Exit codes:
@@ -61,6 +89,10 @@ def command(
     from virtproof.probes.collect import collect
     from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 
+    if annotate and not conditions:
+        raise click.UsageError("--annotate gives the reasons of a gate: say --gate profile, or --gate baseline")
+    if Condition.BASELINE in conditions and baseline is None:
+        raise click.UsageError("--gate baseline needs --baseline RUN to compare with")
     cases = select(ids, areas)
     chosen_profile = inputs.profile(profile)
     chosen_waivers = inputs.waivers(waivers)
@@ -70,15 +102,17 @@ def command(
     with StopRequest() as stop:
         started = Started.now()
         snapshot = collect()
-        results: tuple[CaseResult, ...] = ()
+        repetitions = Repetitions()
         not_proven = []
         backend = None
         try:
             with open_engine(engine) as opened:
                 backend = opened.backend
-                results = execution.run(cases, engine=opened, workers=workers, stop=stop)
+                for _ in range(repeat):
+                    repetitions.add(execution.run(cases, engine=opened, workers=workers, stop=stop))
         except EngineUnavailable as fault:
             not_proven.append(f"Why no guest was run: {fault.tried}: {fault.saw}. To do: {fault.remedy}.")
+        results = repetitions.results()
         if stop.asked:
             not_proven.append(f"Interrupted: {len(cases) - len(results)} of {len(cases)} cases did not run.")
         if ids or areas:
@@ -95,9 +129,17 @@ def command(
             backend=backend,
         )
         files = documents(run, evidence)
+        state = gate(run, evidence, [Condition(one) for one in conditions], earlier) if conditions else None
+        if state and annotate == "gitlab":
+            files[GITLAB_FILE] = gitlab(state.reasons, str(Path(profile))).encode()
         folder.publish(out, files)
-        show(run, [out / name for name in files], as_json=as_json)
-    return run.outcome.exit_code
+        show(run, [out / name for name in files], as_json=as_json, for_github=annotate == "github")
+        if repeat > 1:
+            for line in repetitions.lines():
+                say(line, err=True)
+        if state:
+            tell(state, for_github=annotate == "github", as_json=as_json)
+    return state.exit_code if state else run.outcome.exit_code
 
 
 def documents(run: Run, evidence: Evidence) -> dict[str, bytes]:
@@ -114,12 +156,27 @@ def documents(run: Run, evidence: Evidence) -> dict[str, bytes]:
     }
 
 
-def show(run: Run, files: Sequence[Path], *, as_json: bool) -> None:
+def show(run: Run, files: Sequence[Path], *, as_json: bool, for_github: bool) -> None:
     """Print the verdict, and where the rest is."""
     from virtproof.reports.text import render_text
     from virtproof.results_json import dump_run
 
     if as_json:
-        click.echo(dump_run(run), nl=False)
+        text = dump_run(run)
+        text = json_without_commands(text) if for_github else text
     else:
-        click.echo(render_text(run, files=[str(file) for file in files]), nl=False)
+        text = render_text(run, files=[str(file) for file in files])
+        text = without_commands(text) if for_github else text
+    click.echo(text, nl=False)
+
+
+def tell(state: Gate, *, for_github: bool, as_json: bool) -> None:
+    """Say on standard error how the gate stands, and why.
+
+    GitHub documents commands on standard output only; its runner reads both.  JSON stays alone on the first.
+    """
+    if for_github:
+        for command in github(state.reasons):
+            click.echo(command, err=as_json)
+    for line in lines(state):
+        say(without_commands(line) if for_github else line, err=True)
