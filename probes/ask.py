@@ -80,10 +80,16 @@ def fact_answers(answers: Answers) -> tuple[FactAnswer, ...]:
             meaning=one.fact.meaning,
             known=one.value,
             unknown=one.answer.reason if isinstance(one.answer, Unknown) else None,
+            raw="; ".join(filter(None, map(_raw, one.seen))),
             source=one.fact.source.where,
         )
         for one in answers.values()
     )
+
+
+def _raw(one: Seen) -> str:
+    on = f"CPUs {one.cpus}" if one.cpus else ""
+    return ", ".join(filter(None, (one.raw[:200], on)))
 
 
 def _shown(one: Seen, where: str) -> str:

@@ -24,6 +24,7 @@ def host_of(answers: Answers) -> Host:
         bios=text("dmi.bios_vendor", "dmi.bios_version", "dmi.bios_date"),
         kernel=text("kernel.release"),
         hypervisor=(text("hypervisor.name") or "of unknown make") if answers.yes("hypervisor.present") else "",
+        boot_id=text("kernel.boot_id"),
     )
 
 

@@ -12,7 +12,7 @@ from virtproof.probes.causes import explain, why_unread
 from virtproof.probes.claims.catalogue import ALL_CLAIMS, claims
 from virtproof.probes.fact import Known, Unknown
 from virtproof.probes.host import backend_of, host_of
-from virtproof.probes.profile import Profile, Requirement, Waiver
+from virtproof.probes.profile import Deviation, Profile, Requirement, Waiver
 from virtproof.probes.proofs import ProofTable, join
 from virtproof.probes.snapshot import Snapshot
 from virtproof.results import (
@@ -21,11 +21,13 @@ from virtproof.results import (
     ClaimResult,
     Finding,
     Host,
+    KnownDeviation,
     Layer,
     Outcome,
     Proof,
     Standing,
     Verdict,
+    WaiverTerms,
 )
 
 SHOWN = 20  # failing cases that a finding names
@@ -44,6 +46,7 @@ class Judgement:
     host: Host
     backend: Backend
     not_proven: tuple[str, ...]
+    deviations: tuple[KnownDeviation, ...]
     answers: Answers
 
 
@@ -74,6 +77,7 @@ def judge(
         host=host,
         backend=backend,
         not_proven=_not_proven(joined, hardware, case_results),
+        deviations=bench.deviations(),
         answers=answers,
     )
 
@@ -96,8 +100,10 @@ class _Bench:
 
     def _finding(self, requirement: Requirement) -> Finding:
         if requirement.fact:
-            return self._of_fact(requirement)
-        return self._of_claims(requirement) if requirement.claims else self._of_cases(requirement)
+            found = self._of_fact(requirement)
+        else:
+            found = self._of_claims(requirement) if requirement.claims else self._of_cases(requirement)
+        return replace(found, asks=str(requirement))
 
     def _of_fact(self, requirement: Requirement) -> Finding:
         answered = self.answers[requirement.fact]
@@ -109,6 +115,7 @@ class _Bench:
         else:
             standing = Standing.UNKNOWN
         finding = _blank(requirement, standing, (answered.evidence,), (str(answered.fact.cite),))
+        finding = replace(finding, facts=(requirement.fact,))
         details = {"what": requirement.title, "detail": answered.evidence, "module": self.own.name}
         if standing is Standing.UNKNOWN:
             reason = answered.answer.reason if isinstance(answered.answer, Unknown) else ""
@@ -125,9 +132,10 @@ class _Bench:
             if claim:
                 break
         else:
-            return _blank(requirement, Standing.NOT_APPLICABLE, (), ())
+            return replace(_blank(requirement, Standing.NOT_APPLICABLE, (), ()), claims=requirement.claims)
         evidence = (f"{claim.name}: {_layers(claim)}; {claim.proof}: {claim.proof_reason}", *claim.evidence)
         finding = _blank(requirement, standing, evidence, claim.cite)
+        finding = replace(finding, facts=claim.facts, claims=requirement.claims)
         if standing is Standing.MET:
             return finding
         return replace(
@@ -153,6 +161,7 @@ class _Bench:
         if broken:
             cited = tuple(dict.fromkeys(cite for result in broken for cite in result.cite))[:CITED]
             finding = _blank(requirement, Standing.NOT_MET, tuple(evidence), cited)
+            finding = replace(finding, cases=tuple(result.id for result in broken[:SHOWN]))
             detail = f"{len(broken)} of {len(chosen)} cases: {', '.join(result.id for result in broken[:3])}"
             cause = "emulator-breaks-rules" if self.backend.software else "refuted-by-guests"
             what = {"what": "this area", "detail": detail + ", ..." * (len(broken) > 3), "module": self.backend.name}
@@ -167,25 +176,40 @@ class _Bench:
 
     def _broken(self, chosen: Sequence[CaseResult]) -> tuple[list[CaseResult], list[tuple[str, str]]]:
         """Cases that came out wrong, apart from known deviations: pairs (case, deviation)."""
-        wrong = [result for result in chosen if result.verdict in {Verdict.FAIL, Verdict.CRASH}]
-        if self.profile.strict:
-            return wrong, []
         broken, known = [], []
-        for result in wrong:
-            for deviation in self.profile.deviations:
-                if deviation.covers(result, self.backend.name, self.host.kernel):
-                    known.append((result.id, f"{deviation.id} ({deviation.reason}; {', '.join(deviation.cite)})"))
-                    break
+        for result in chosen:
+            if result.verdict not in {Verdict.FAIL, Verdict.CRASH}:
+                continue
+            if deviation := self._excuse(result):
+                known.append((result.id, f"{deviation.id} ({deviation.reason}; {', '.join(deviation.cite)})"))
             else:
                 broken.append(result)
         return broken, known
+
+    def _excuse(self, result: CaseResult) -> Deviation | None:
+        """The known deviation that explains a wrong result; a strict profile knows none."""
+        if self.profile.strict:
+            return None
+        covering = (one for one in self.profile.deviations if one.covers(result, self.backend.name, self.host.kernel))
+        return next(covering, None)
+
+    def deviations(self) -> tuple[KnownDeviation, ...]:
+        """The known deviations that explain wrong results here."""
+        explained: dict[Deviation, list[str]] = {}
+        for result in self.results:
+            if result.verdict in {Verdict.FAIL, Verdict.CRASH} and (deviation := self._excuse(result)):
+                explained.setdefault(deviation, []).append(result.id)
+        return tuple(
+            KnownDeviation(id=one.id, reason=one.reason, cite=one.cite, cases=tuple(cases[:SHOWN]))
+            for one, cases in explained.items()
+        )
 
     def _waived(self, finding: Finding, waivers: Sequence[Waiver], today: date) -> Finding:
         if finding.standing not in {Standing.NOT_MET, Standing.UNKNOWN}:
             return finding
         for waiver in waivers:
             if waiver.finding == finding.id and waiver.selects(self.host) and today <= waiver.expires:
-                return replace(finding, standing=Standing.WAIVED, waiver=str(waiver))
+                return replace(finding, standing=Standing.WAIVED, waiver=str(waiver), terms=_terms(waiver))
         return finding
 
     def _stale(self, found: Sequence[Finding], waivers: Sequence[Waiver], today: date) -> list[Finding]:
@@ -214,9 +238,14 @@ class _Bench:
                     remedy="review-waiver",
                     remedy_text="Remove the waiver, or renew it with its owner.",
                     waiver=str(waiver),
+                    terms=_terms(waiver),
                 )
             )
         return stale
+
+
+def _terms(waiver: Waiver) -> WaiverTerms:
+    return WaiverTerms(owner=waiver.owner, reason=waiver.reason, expires=waiver.expires.isoformat())
 
 
 def _blank(requirement: Requirement, standing: Standing, evidence: tuple[str, ...], cite: tuple[str, ...]) -> Finding:

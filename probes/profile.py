@@ -66,6 +66,19 @@ class Requirement:
             return not any(fnmatchcase(str(value), pattern) for pattern in self.none_of)
         return isinstance(value, int) and self.at_least is not None and value >= self.at_least
 
+    def __str__(self) -> str:
+        """What is asked for, in words."""
+        if self.fact:
+            wanted = {"equals": self.equals, "one of": self.one_of, "none of": self.none_of, "at least": self.at_least}
+            said = next(f"{how} {_listed(value)}" for how, value in wanted.items() if value not in (None, ()))
+            return f"fact {self.fact} {said}"
+        if self.claims:
+            proven = ", proven by guests" if self.proven else ""
+            return f"claim {' or '.join(self.claims)}: {', '.join(self.layers)} not no{proven}"
+        of = " or ".join((*self.cases, *(f"area {area}" for area in self.areas)))
+        least = f" up to priority {self.up_to_priority}" if self.up_to_priority < 3 else ""
+        return f"no case of {of}{least} comes out wrong"
+
     def selects(self, result: CaseResult) -> bool:
         """Is this one of the cases asked for?"""
         return result.priority <= self.up_to_priority and (
@@ -120,6 +133,12 @@ class Waiver:
 
     def __str__(self) -> str:
         return f"{self.reason} (owner: {self.owner}; expires {self.expires})"
+
+
+def _listed(value: Value | tuple[Value, ...] | None) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(_listed, value)) if isinstance(value, tuple) else str(value)
 
 
 def profile_names() -> tuple[str, ...]:

@@ -18,19 +18,25 @@ import pytest
 from virtproof import results_json
 from virtproof.results import (
     Backend,
+    Baseline,
     CaseResult,
+    Change,
     Check,
     ClaimResult,
+    CostResult,
     Evidence,
     FactAnswer,
     Finding,
     Host,
+    KnownDeviation,
     Layer,
+    NicResult,
     Outcome,
     Run,
     Standing,
     Technique,
     Verdict,
+    WaiverTerms,
 )
 from virtproof.results_json import dump_evidence, dump_run, load_evidence, load_run, write_atomically
 from virtproof.spec.fault import Fault
@@ -72,6 +78,7 @@ RUN = Run(
         ),
     ),
     techniques=(Technique("guest page tables", "EPT", "slat.pf_noexit: pass", "kvm_intel.ept is off"),),
+    deviations=(KnownDeviation(id="d", reason="D", cite=("C",), cases=("a.b",)),),
     counts={"traps": {"fail": 1}},
     failing=(CASE,),
     not_proven=("anything",),
@@ -86,6 +93,8 @@ EVIDENCE = Evidence(
     ),
     cases=(CASE,),
     backend=Backend(engine="software", name="unicorn 2.1.4", software=True),
+    costs=(CostResult(name="cpuid", title="CPUID", samples=2, minimum=1, median=1, p99=2, histogram=((1, 1), (2, 1))),),
+    nics=(NicResult(name="e1000e", title="Intel 82574L", packets=1000, exits=4000, seconds=0.5),),
 )
 
 
@@ -116,7 +125,7 @@ def test_fields_with_a_default_may_be_absent() -> None:
     assert load_run(json.dumps(document)) == replace(RUN, failing=(), host=replace(RUN.host, cpu=""))
 
 
-Change = Callable[[dict[str, Any]], object]
+Damage = Callable[[dict[str, Any]], object]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +152,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda d: d.clear(), "schema is None"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_place(change: Change, place: str) -> None:
+def test_what_does_not_fit_is_named_with_its_place(change: Damage, place: str) -> None:
     document = json.loads(dump_run(RUN))
     change(document)
 
@@ -281,9 +290,10 @@ def test_a_folder_where_the_file_belongs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [Run, Host, Backend, Finding, ClaimResult, CaseResult, Check, Evidence, FactAnswer],
+    [Run, Host, Backend, Finding, WaiverTerms, ClaimResult, Technique, KnownDeviation, Baseline, Change, CaseResult,
+     Check, Evidence, CostResult, NicResult, FactAnswer],
     ids=lambda k: k.__name__,
-)
+)  # fmt: skip
 def test_the_documentation_has_every_member_in_order(kind: Any) -> None:
     text = (Path(__file__).parents[1] / "docs/run.md").read_text(encoding="utf-8")
     section = re.split(r"^## ", text.partition(f"\n## {kind.__name__}\n")[2], flags=re.MULTILINE)[0]

@@ -75,13 +75,12 @@ class Inquiry:
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
-        self.evidence: list[str] = []
+        self.evidence: dict[str, str] = {}  # fact -> line
 
     def look(self, fact: str) -> Layer:
         """A yes-or-no fact as a layer, remembered as evidence."""
-        line = self.answers[fact].evidence
-        if line not in self.evidence:
-            self.evidence.append(line)
+        if fact not in self.evidence:
+            self.evidence[fact] = self.answers[fact].evidence
         return self.answers[fact].layer
 
     def value(self, fact: str) -> Value | None:
@@ -212,6 +211,7 @@ def evaluate(claim: Claim, answers: Answers) -> ClaimResult:
         cause_text=cause_text,
         remedy=remedy,
         remedy_text=remedy_text,
-        evidence=tuple(inquiry.evidence),
+        evidence=tuple(inquiry.evidence.values()),
+        facts=tuple(inquiry.evidence),
         cite=tuple(str(cite) for cite in claim.cite),
     )

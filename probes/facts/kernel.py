@@ -78,6 +78,7 @@ NODES = (
     Fact("linux.flexpriority", flag("flexpriority", "vmx flags"),                       "Linux lists flexpriority: a TPR shadow and virtual APIC accesses", CPUINFO, ("CV-110",)),
     Fact("other.modules",    derived("/sys/module", other_modules),                     "modules of other hypervisors",                  MODULE,    ("KE-107",)),
     Fact("kernel.release",   text("/proc/sys/kernel/osrelease"),                        "kernel release",                                PROC,      ("KE-105",)),
+    Fact("kernel.boot_id",   text("/proc/sys/kernel/random/boot_id"),                   "random name of this boot",                      PROC),
     Fact("kernel.taint",     text("/proc/sys/kernel/tainted"),                          "kernel taint flags",                            PROC,      ("KE-106",)),
     Fact("kernel.parameters", text(CMDLINE),                                            "kernel parameters about virtualization",        PROC),
     Fact("msr.device",       node_exists("/dev/cpu/0/msr"),                             "the msr driver is there",                       PROC,      ("KE-092",)),

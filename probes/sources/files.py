@@ -1,8 +1,8 @@
 """Small text files and directory listings of sysfs and procfs.
 
 A file that is not there is listed under ``absent``: often that is the answer.  Nothing here holds a serial number, a
-UUID, a MAC address or, unless asked for, a host name; of the kernel command line only the parameters that bear on
-virtualization are kept.
+UUID of the machine, a MAC address or, unless asked for, a host name; of the kernel command line only the parameters
+that bear on virtualization are kept.  The boot id is a random number that the kernel draws anew at each boot.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ CMDLINE = "/proc/cmdline"
 SETUP = "/sys/class/firmware-attributes/*/attributes"
 TEXTS = (
     "/proc/sys/kernel/osrelease",
+    "/proc/sys/kernel/random/boot_id",
     "/proc/sys/kernel/tainted",
     "/proc/cgroups",
     *(

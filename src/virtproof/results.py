@@ -107,10 +107,20 @@ class ClaimResult:
     remedy: str | None = None  # id
     remedy_text: str = ""
     evidence: tuple[str, ...] = ()  # where each layer's answer came from: source, raw value, CPUs
+    facts: tuple[str, ...] = ()  # ids of the facts that were looked at, in the order of ``evidence``
     proof: Proof = Proof.UNPROVEN
     proof_reason: str = ""
     proof_cases: tuple[str, ...] = ()  # the cases that decided
     cite: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WaiverTerms:
+    """By whom, why and until when a finding is excepted."""
+
+    owner: str
+    reason: str
+    expires: str  # ISO 8601, the last day on which it holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +139,11 @@ class Finding:
     evidence: tuple[str, ...] = ()  # raw values, CPUs, sources, cases
     cite: tuple[str, ...] = ()
     waiver: str = ""  # owner, reason, expiry, where waived or stale
+    terms: WaiverTerms | None = None  # the same, each by itself
+    asks: str = ""  # what the profile asks for, in words
+    facts: tuple[str, ...] = ()  # ids of what was held against it: facts,
+    claims: tuple[str, ...] = ()  # claims,
+    cases: tuple[str, ...] = ()  # and of the cases those that came out wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +154,7 @@ class FactAnswer:
     meaning: str
     known: bool | int | str | None = None
     unknown: str | None = None
+    raw: str = ""  # the raw value and the CPUs that gave it; each of them where CPUs differ
     source: str = ""  # where the value was read: "CPUID 0x1 ECX", "MSR 0x3a", "/sys/..."
 
 
@@ -180,6 +196,51 @@ class Host:
     bios: str = ""  # vendor, version, date
     kernel: str = ""
     hypervisor: str = ""  # the one we run under, empty on bare metal
+    boot_id: str = ""  # Linux's random name of this boot: tells two runs of one boot from two boots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDeviation:
+    """A known, cited departure of this kernel or backend from the manual, and the cases that it explains here."""
+
+    id: str
+    reason: str
+    cite: tuple[str, ...]
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostResult:
+    """What one operation of a guest costs, exits above all.  Without samples, ``reason`` says why there are none."""
+
+    name: str
+    title: str
+    reason: str = ""
+    unit: str = "cycles"  # of the guest's time stamp counter; or "ns"
+    samples: int = 0
+    minimum: int = 0
+    median: int = 0
+    p99: int = 0
+    tsc_khz: int | None = None  # frequency of the guest's counter
+    histogram: tuple[tuple[int, ...], ...] = ()  # pairs of a lower bound and a number of samples
+
+    def ns(self, value: int) -> int | None:
+        """A figure in nanoseconds; None where the frequency of the counter is unknown."""
+        if self.unit == "ns":
+            return value
+        return round(value * 1e6 / self.tsc_khz) if self.tsc_khz else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicResult:
+    """What carrying packets costs with one model of a network adapter.  Without packets, ``reason`` says why."""
+
+    name: str
+    title: str
+    reason: str = ""
+    packets: int = 0
+    exits: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +283,7 @@ class Run:
     findings: tuple[Finding, ...] = ()
     claims: tuple[ClaimResult, ...] = ()
     techniques: tuple[Technique, ...] = ()  # how guests run here
+    deviations: tuple[KnownDeviation, ...] = ()  # which the profile does not hold against the host
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # area -> verdict -> number
     failing: tuple[CaseResult, ...] = ()  # fail, crash and error
     not_proven: tuple[str, ...] = ()  # what could not be proven here, and why, in sentences
@@ -236,3 +298,5 @@ class Evidence:
     facts: tuple[FactAnswer, ...]
     cases: tuple[CaseResult, ...]
     backend: Backend | None = None  # what the cases ran on; None: none ran
+    costs: tuple[CostResult, ...] = ()  # where they were measured
+    nics: tuple[NicResult, ...] = ()

@@ -23,6 +23,7 @@ from virtproof.results import (
 
 MAX_CHANGES = 150  # listed, so that run.json stays small
 MAX_TEXT = 200  # characters of a value
+BOOT_ID = "boot_id"  # another one after every boot: no news of the host
 
 Recorded = tuple[Run, Evidence | None]
 
@@ -136,7 +137,7 @@ def _changed(
 
 
 def _host(host: Host) -> dict[str, str]:
-    return {field.name: str(getattr(host, field.name)) for field in fields(host)}
+    return {field.name: str(getattr(host, field.name)) for field in fields(host) if field.name != BOOT_ID}
 
 
 def _findings(findings: Iterable[Finding]) -> dict[str, str]:
@@ -152,4 +153,8 @@ def _claims(claims: Iterable[ClaimResult]) -> dict[str, str]:
 
 
 def _facts(facts: Iterable[FactAnswer]) -> dict[str, str]:
-    return {one.id: f"unknown: {one.unknown}" if one.unknown is not None else str(one.known) for one in facts}
+    return {
+        one.id: f"unknown: {one.unknown}" if one.unknown is not None else str(one.known)
+        for one in facts
+        if one.id != f"kernel.{BOOT_ID}"
+    }

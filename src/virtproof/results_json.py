@@ -252,4 +252,4 @@ def _decode_dataclass(kind: Any, value: object) -> object:
 
 def _named(kind: Any) -> str:
     names = {str: "text", bool: "true or false", int: "an integer", float: "a number", type(None): "null"}
-    return names[kind]
+    return names.get(kind, "an object")

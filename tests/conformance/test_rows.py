@@ -43,7 +43,6 @@ COMPLETE = (
     "paging",
     "pio",
     "privileged",
-    "rtc_pm",
     "second_level",
     "sensitive",
     "smp",

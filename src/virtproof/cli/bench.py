@@ -14,18 +14,21 @@ import click
 from virtproof.cli import execution
 from virtproof.cli.screen import progress, say, table
 from virtproof.cli.stop import StopRequest
+from virtproof.results import CostResult
 
 if TYPE_CHECKING:
-    from virtproof.guest_payloads.bench import Cost
+    from virtproof.guest_payloads.bench import Cost, Operation
+    from virtproof.vmm.engine import Engine
 
 SCHEMA = "virtproof.bench/1"
+ROUNDS = 1000
 STEPS = 4  # buckets of a histogram to a doubling
 BARS, WIDTH = " ▁▂▃▄▅▆▇█", 16
 
 
 @click.command("bench")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--rounds", type=click.IntRange(10, 4096), default=1000, show_default=True, help="Samples of each.")
+@click.option("--rounds", type=click.IntRange(10, 4096), default=ROUNDS, show_default=True, help="Samples of each.")
 @execution.engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a program.")
 def command(names: tuple[str, ...], rounds: int, engine: str, as_json: bool) -> int:
@@ -42,23 +45,16 @@ def command(names: tuple[str, ...], rounds: int, engine: str, as_json: bool) -> 
 
     Exit code 0, whatever the figures.
     """
-    from virtproof.guest_payloads.bench import OPERATIONS, boot, measure
+    from virtproof.guest_payloads.bench import OPERATIONS
     from virtproof.vmm.engines.opening import open_engine
 
     known = [operation.name for operation in OPERATIONS] + ["boot"]
     if unknown := [name for name in names if name not in known]:
         raise click.UsageError(f"no operation {unknown[0]!r}; there are: {', '.join(known)}")
     chosen = [operation for operation in OPERATIONS if not names or operation.name in names]
-    costs: list[Cost] = []
-    with open_engine(engine) as opened, StopRequest() as stop, progress("bench", len(chosen)) as step:
+    with open_engine(engine) as opened, StopRequest() as stop:
         backend = opened.backend
-        for operation in chosen:
-            if stop.asked:
-                break
-            costs.append(measure(opened, operation, rounds))
-            step(operation.name)
-        if not stop.asked and (not names or "boot" in names):
-            costs.append(boot(opened))
+        costs = measured(opened, chosen, rounds, stop, booting=not names or "boot" in names)
     if as_json:
         document = {
             "schema": SCHEMA,
@@ -75,35 +71,62 @@ def command(names: tuple[str, ...], rounds: int, engine: str, as_json: bool) -> 
     return 130 if stop.asked else 0
 
 
+def measured(
+    engine: Engine, operations: Sequence[Operation], rounds: int, stop: StopRequest, *, booting: bool = True
+) -> list[Cost]:
+    """Measure ``operations`` and what booting costs; fewer when asked to stop."""
+    from virtproof.guest_payloads.bench import boot, measure
+
+    costs: list[Cost] = []
+    with progress("bench", len(operations)) as step:
+        for operation in operations:
+            if stop.asked:
+                return costs
+            costs.append(measure(engine, operation, rounds))
+            step(operation.name)
+        if booting and not stop.asked:
+            costs.append(boot(engine))
+    return costs
+
+
+def cost_result(cost: Cost) -> CostResult:
+    """Return a cost as the evidence of a run keeps it; each bucket of its histogram is a quarter of a doubling wide."""
+    if not cost.samples:
+        return CostResult(name=cost.name, title=cost.title, reason=cost.reason)
+    minimum, median, p99 = summary(cost.samples)
+    return CostResult(
+        name=cost.name,
+        title=cost.title,
+        unit="ns" if cost.ns else "cycles",
+        samples=len(cost.samples),
+        minimum=minimum,
+        median=median,
+        p99=p99,
+        tsc_khz=cost.khz or None,
+        histogram=tuple((round(2 ** (step / STEPS)), count) for step, count in sorted(buckets(cost.samples).items())),
+    )
+
+
 def figures(cost: Cost) -> Mapping[str, object]:
     """Return a cost as JSON has it: ``unit`` is "cycles" or "ns", ``ns`` the figures once more in nanoseconds.
 
     ``histogram`` lists buckets as [lower bound, samples]; each is a quarter of a doubling wide.
     """
-    said: dict[str, object] = {"name": cost.name, "title": cost.title}
-    if not cost.samples:
-        return said | {"reason": cost.reason}
-    named = dict(zip(("minimum", "median", "p99"), summary(cost.samples), strict=True))
-    ns = {name: to_ns(cost, value) for name, value in named.items()}
+    one = cost_result(cost)
+    if not one.samples:
+        return {"name": one.name, "title": one.title, "reason": one.reason}
+    named = {"minimum": one.minimum, "median": one.median, "p99": one.p99}
+    ns = {name: one.ns(value) for name, value in named.items()}
+    said = {name: value for name, value in asdict(one).items() if name not in {*named, "reason", "histogram"}}
     return said | named | {
-        "unit": "ns" if cost.ns else "cycles",
-        "samples": len(cost.samples),
-        "tsc_khz": cost.khz or None,
         "ns": None if None in ns.values() else ns,
-        "histogram": [[round(2 ** (step / STEPS)), count] for step, count in sorted(buckets(cost.samples).items())],
+        "histogram": [list(bucket) for bucket in one.histogram],
     }  # fmt: skip
 
 
 def summary(samples: Sequence[int]) -> tuple[int, int, int]:
     """Return minimum, median and 99th percentile of sorted samples: each is one of them."""
     return samples[0], samples[(len(samples) - 1) // 2], samples[ceil(0.99 * len(samples)) - 1]
-
-
-def to_ns(cost: Cost, value: int) -> int | None:
-    """Return a figure in nanoseconds; None where the frequency of the counter is unknown."""
-    if cost.ns:
-        return value
-    return round(value * 1e6 / cost.khz) if cost.khz else None
 
 
 def buckets(samples: Sequence[int]) -> Counter[int]:
@@ -136,6 +159,6 @@ def lines(costs: Sequence[Cost]) -> list[str]:
             continue
         low, middle, high = summary(cost.samples)
         cycles = ("", "", "") if cost.ns else (f"{low}", f"{middle}", f"{high}")
-        ns = to_ns(cost, middle)
+        ns = cost_result(cost).ns(middle)
         rows.append((cost.name, *cycles, "?" if ns is None else f"{ns}", histogram(cost.samples), cost.title))
     return list(table(("operation", "min", "median", "p99", "median ns", "min..p99, log", "what"), rows))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from virtproof import __version__
 from virtproof.cli.execution import count
-from virtproof.results import CaseResult, Evidence, Outcome, Run, Verdict
+from virtproof.results import CaseResult, CostResult, Evidence, Outcome, Run, Verdict
 
 if TYPE_CHECKING:
     from virtproof.probes.profile import Profile, Waiver
@@ -46,6 +46,7 @@ def make_run(
     not_proven: Sequence[str] = (),
     backend: Backend | None = None,
     baseline: tuple[Run, Evidence | None] | None = None,
+    costs: Sequence[CostResult] = (),
 ) -> tuple[Run, Evidence]:
     """Judge, and say what the judgement rests on.  An interrupted run has no verdict but that.
 
@@ -78,12 +79,13 @@ def make_run(
         findings=judgement.findings,
         claims=judgement.claims,
         techniques=techniques(results, judgement.backend),
+        deviations=judgement.deviations,
         counts=count(results),
         failing=tuple(map(brief, failing[:FAILING_LISTED])),
         not_proven=(*not_proven, *judgement.not_proven),
     )
     facts = fact_answers(judgement.answers)
-    evidence = Evidence(snapshot=snapshot, facts=facts, cases=tuple(results), backend=backend)
+    evidence = Evidence(snapshot=snapshot, facts=facts, cases=tuple(results), backend=backend, costs=tuple(costs))
     if baseline:
         from virtproof.results_compare import compare
 

@@ -1,1 +1,0 @@
-"""What disks are made of: files, copy-on-write overlays, rate limits."""
