@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from virtproof.conformance.case import HostScript
 from virtproof.conformance.compare import mnemonic
-from virtproof.conformance.guest import HOST_PORT, GuestStopped
+from virtproof.conformance.guest import HOST_PORT, GuestStopped, Inapplicable
 from virtproof.guest_payloads import accesses, program
 from virtproof.guest_payloads.accesses import OBSERVING, Access, What
 from virtproof.guest_payloads.trampoline import Mode
@@ -248,7 +248,11 @@ def walk(
     pit: bool = False,
     vcpus: int = 1,
 ) -> Iterator[Check]:
-    """Boot the guest that walks ``steps`` and yield what was checked.  Raises ``GuestStopped`` where it did not end."""
+    """Boot the guest that walks ``steps`` and yield what was checked.  Raises ``GuestStopped`` where it did not end,
+    ``Inapplicable`` where the engine has not so many vCPUs.
+    """
+    if vcpus > engine.max_vcpus:
+        raise Inapplicable(f"the {engine.name} engine has machines of {engine.max_vcpus} vCPU, and this takes {vcpus}")
     acts: list[Act] = []
     watched = list(_compiled(steps, acts))
     observed = [each for each in watched if each.access.what in OBSERVING and not each.handled]

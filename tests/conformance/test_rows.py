@@ -43,6 +43,7 @@ COMPLETE = (
     "paging",
     "pio",
     "privileged",
+    "rtc_pm",
     "second_level",
     "sensitive",
     "smp",

@@ -70,5 +70,6 @@ def test_fw_cfg_gives_the_bytes_of_the_item_selected_then_zeros() -> None:
 
     assert item(0, 6) == b"QEMU\0\0"
     assert item(5, 2) == b"\x02\0"
-    assert item(0x8005, 1) == b"\x02"  # the architecture bit selects another table of QEMU's; here there is one
+    assert item(0x4005, 1) == b"\x02"  # the write channel is gone
+    assert item(0x8005, 1) == b"\0"  # the architecture bit is another table
     assert item(0x11, 3) == bytes(3)

@@ -1,0 +1,1 @@
+"""What disks are made of: files, copy-on-write overlays, rate limits."""
