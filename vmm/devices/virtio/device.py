@@ -41,12 +41,18 @@ class Personality:
     def configure(self, offset: int, data: bytes) -> None:
         """The driver writes to the configuration, inside of it; what it may not write is ignored."""
 
-    def serve(self, queue: int, chain: Chain) -> int:
-        """Do what a chain asks for; return how many bytes were written.  May raise QueueBroken and DmaError."""
+    def serve(self, queue: int, chain: Chain) -> int | None:
+        """Do what a chain asks for; return how many bytes were written, or None where ``complete`` will say that.
+
+        May raise QueueBroken and DmaError.
+        """
         raise NotImplementedError
 
     def refilled(self, queue: int) -> None:
         """The driver says that there are chains in one of ``inputs``."""
+
+    def abandon(self) -> None:
+        """Chains that ``serve`` has kept will never be given back: the device was reset, or is broken."""
 
     def forget(self) -> None:
         """The driver has reset the device: what it has set is forgotten."""
@@ -113,6 +119,7 @@ class Virtio:
     def reset(self) -> None:
         """From any state: forget the driver and what it has asked for."""
         self._clear()
+        self._personality.abandon()
         self._personality.forget()
 
     def notify(self, number: int) -> None:
@@ -139,6 +146,16 @@ class Virtio:
             self.guarded(step)
         return enough
 
+    def complete(self, number: int, chain: Chain, finish: Callable[[], int]) -> None:
+        """Give back a chain that ``serve`` has kept; ``finish`` writes to it and returns how many bytes that were."""
+
+        def step() -> None:
+            self.queues[number].push(chain, finish())
+            self.show(number)
+
+        if self.live:
+            self.guarded(step)
+
     def show(self, number: int) -> None:
         """Show the driver the chains that were given back."""
         queue = self.queues[number]
@@ -159,6 +176,7 @@ class Virtio:
             self.broken = str(error)
             self.status |= Status.needs_reset.mask
             self._cancel()
+            self._personality.abandon()
             self.config_changed()
 
     def state(self) -> dict[str, Any]:
@@ -208,7 +226,9 @@ class Virtio:
             chain = queue.pop()
             if chain is None:
                 break
-            queue.push(chain, self._personality.serve(number, chain))
+            written = self._personality.serve(number, chain)
+            if written is not None:
+                queue.push(chain, written)
             moved += chain.moved
             if moved >= STINT:
                 self._resume_later(number)

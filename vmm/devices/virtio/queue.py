@@ -112,6 +112,7 @@ class Queue:
         self.event_idx = self.indirect = False  # as negotiated
         self._seen = 0  # entries of the available ring that were fetched, modulo 2**16
         self._heads: deque[int] = deque()  # fetched, and not taken yet
+        self._taken: list[int] = []  # heads that were not given back yet
         self._table = b""  # the descriptor table as it was then
         self._done: list[tuple[int, int]] = []  # heads and lengths that the driver has not been shown
         self._shown = 0  # entries of the used ring
@@ -123,14 +124,18 @@ class Queue:
             self._ask_for_notification()
             if not self._fetch():  # it may have come before the driver saw that it must notify
                 return None
-        return self._chain(self._heads.popleft())
+        chain = self._chain(self._heads.popleft())
+        self._taken.append(chain.head)
+        return chain
 
     def unpop(self, chain: Chain) -> None:
         """Put the chain that was taken last back: it is the next again."""
+        self._taken.remove(chain.head)
         self._heads.appendleft(chain.head)
 
     def push(self, chain: Chain, written: int) -> None:
         """Give a chain back, with the number of bytes written to it."""
+        self._taken.remove(chain.head)
         self._done.append((chain.head, written))
 
     def flush(self) -> bool:
@@ -152,13 +157,14 @@ class Queue:
         return not self._word(self.available) & virtio.NO_INTERRUPT
 
     def state(self) -> dict[str, Any]:
-        """What is to be saved between two notifications, when every chain that was taken has been given back."""
+        """What is to be saved between two notifications; chains that were taken and not given back are taken again."""
         return {
             "size": self.size,
             "enabled": self.enabled,
             "addresses": [self.descriptors, self.available, self.used],
             "vector": self.vector,
-            "taken": self._seen - len(self._heads) & 0xFFFF,
+            "seen": self._seen - len(self._heads) & 0xFFFF,
+            "taken": list(self._taken),
             "shown": self._shown,
             "silent": self._silent,
         }
@@ -166,14 +172,16 @@ class Queue:
     def restore(self, state: dict[str, Any]) -> None:
         """Take what ``state`` gave.  Raises ValueError, TypeError or KeyError for anything else."""
         size, vector = saved_number(state["size"], 0xFFFF), saved_number(state["vector"], 0xFFFF)
-        taken, shown = saved_number(state["taken"], 0xFFFF), saved_number(state["shown"], 0xFFFF)
+        seen, shown = saved_number(state["seen"], 0xFFFF), saved_number(state["shown"], 0xFFFF)
+        taken = [saved_number(head, 0xFFFF) for head in state["taken"]]
         descriptors, available, used = (saved_number(place, (1 << 64) - 1) for place in state["addresses"])
-        if not self.accepts(size):
-            raise ValueError(f"a queue of {size}")
+        if not self.accepts(size) or len(taken) > size:
+            raise ValueError(f"{len(taken)} chains of a queue of {size}")
         self.reset()
         self.size, self.vector, self.enabled = size, vector, bool(state["enabled"])
         self.descriptors, self.available, self.used = descriptors, available, used
-        self._seen, self._shown, self._silent = taken, shown, bool(state["silent"])
+        self._seen, self._shown, self._heads = seen, shown, deque(taken)
+        self._silent = bool(state["silent"])
 
     def accepts(self, size: int) -> bool:
         """Whether the queue may have this size."""
@@ -186,8 +194,9 @@ class Queue:
         new = self._word(self.available + 2) - self._seen & 0xFFFF
         if not new:
             return False
-        if new > self.size:
-            raise QueueBroken(f"{new} new entries in a ring of {self.size}")
+        owed = self._seen - self._shown & 0xFFFF
+        if new + owed > self.size:
+            raise QueueBroken(f"{new} new entries in a ring of {self.size} of which {owed} are in use")
         first = min(new, self.size - self._seen % self.size)
         for at, count in ((self._seen % self.size, first), (0, new - first)):
             if count:
@@ -212,6 +221,8 @@ class Queue:
     def _chain(self, head: int) -> Chain:
         readable: list[Element] = []
         writable: list[Element] = []
+        if not self._table:  # it was not saved
+            self._table = self._dma.dma_read(self.descriptors, DESCRIPTOR * self.size)
         table, count, index, left, nested = self._table, self.size, head, self.size, False
         while True:
             if index >= count:
