@@ -20,7 +20,7 @@ from virtproof.results import Outcome, Verdict
 if TYPE_CHECKING:
     from tests.cli.conftest import Guests
 
-FILES = {"run.json", "evidence.json.gz", "report.html", "junit.xml"}
+FILES = {"run.json", "evidence.json.gz", "report.html", "junit.xml", "SHA256SUMS"}
 
 
 def check(out: Path, cases: Sequence[Case], *more: str) -> int:

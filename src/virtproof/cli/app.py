@@ -35,6 +35,8 @@ COMMANDS = (
     "bench",
     "judge",
     "report",
+    "sign",
+    "verify",
     "lab",
     "image",
     "crosscheck",

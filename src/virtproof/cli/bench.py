@@ -107,6 +107,13 @@ def cost_result(cost: Cost) -> CostResult:
     )
 
 
+def costs_of(engine: Engine, stop: StopRequest) -> tuple[CostResult, ...]:
+    """Measure everything once, for a run's evidence."""
+    from virtproof.guest_payloads.bench import OPERATIONS
+
+    return tuple(map(cost_result, measured(engine, OPERATIONS, ROUNDS, stop)))
+
+
 def figures(cost: Cost) -> Mapping[str, object]:
     """Return a cost as JSON has it: ``unit`` is "cycles" or "ns", ``ns`` the figures once more in nanoseconds.
 

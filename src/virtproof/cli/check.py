@@ -7,15 +7,18 @@ from pathlib import Path
 
 import click
 
-from virtproof.cli import execution, folder, inputs
+from virtproof.cli import execution, folder, inputs, outputs
 from virtproof.cli.annotations import GITLAB_FILE, github, gitlab, json_without_commands, without_commands
+from virtproof.cli.bench import costs_of
 from virtproof.cli.choice import case_options, select
 from virtproof.cli.gate import Condition, Gate, gate, lines
 from virtproof.cli.repeat import Repetitions
 from virtproof.cli.screen import say
 from virtproof.cli.stop import StopRequest
 from virtproof.cli.verdict import Started, make_run
-from virtproof.results import Evidence, Run
+from virtproof.reports.formats import FORMATS
+from virtproof.results import CostResult, Evidence, Run
+from virtproof.results_manifest import MANIFEST, dump_manifest
 
 
 @click.command("check")
@@ -26,8 +29,9 @@ from virtproof.results import Evidence, Run
     default=Path("virtproof-report"),
     show_default=True,
     metavar="DIR",
-    help="Folder for run.json, evidence.json.gz, report.html and junit.xml.",
+    help="Folder for run.json, evidence.json.gz, report.html, junit.xml and SHA256SUMS.",
 )
+@outputs.output_options
 @inputs.judge_options
 @execution.engine_option
 @execution.workers_option
@@ -50,6 +54,7 @@ from virtproof.results import Evidence, Run
     type=click.Choice(["github", "gitlab"]),
     help="Give the reasons of the gate to this CI: workflow commands, or a code quality report in the folder.",
 )
+@click.option("--bench", is_flag=True, help="Measure what exits cost, too; the report shows it.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json and not the verdict in words.")
 def command(
     ids: tuple[str, ...],
@@ -63,7 +68,9 @@ def command(
     repeat: int,
     conditions: tuple[str, ...],
     annotate: str | None,
+    bench: bool,
     as_json: bool,
+    **files_named: Path | None,
 ) -> int:
     """Probe this host, run the guests, judge, and write the reports.
 
@@ -77,6 +84,7 @@ def command(
       sudo virtproof check --out /srv/acceptance/rack7-12
       virtproof check --baseline /srv/acceptance/rack7-12 --out after-update
       virtproof check --area traps --json | jq -r .outcome
+      virtproof check --bench --sarif virtproof.sarif --markdown summary.md
       virtproof check --gate profile --annotate github
       virtproof check --gate baseline --baseline main/ --repeat 3
 
@@ -98,18 +106,22 @@ def command(
     chosen_waivers = inputs.waivers(waivers)
     earlier = inputs.baseline(baseline)
     folder.prepare(out)
+    outputs.prepare(files_named)
 
     with StopRequest() as stop:
         started = Started.now()
         snapshot = collect()
         repetitions = Repetitions()
         not_proven = []
+        costs: Sequence[CostResult] = ()
         backend = None
         try:
             with open_engine(engine) as opened:
                 backend = opened.backend
                 for _ in range(repeat):
                     repetitions.add(execution.run(cases, engine=opened, workers=workers, stop=stop))
+                if bench:
+                    costs = costs_of(opened, stop)
         except EngineUnavailable as fault:
             not_proven.append(f"Why no guest was run: {fault.tried}: {fault.saw}. To do: {fault.remedy}.")
         results = repetitions.results()
@@ -127,13 +139,16 @@ def command(
             not_proven=not_proven,
             baseline=earlier,
             backend=backend,
+            costs=costs,
         )
         files = documents(run, evidence)
         state = gate(run, evidence, [Condition(one) for one in conditions], earlier) if conditions else None
         if state and annotate == "gitlab":
             files[GITLAB_FILE] = gitlab(state.reasons, str(Path(profile))).encode()
+        files[MANIFEST] = dump_manifest(files).encode()
         folder.publish(out, files)
-        show(run, [out / name for name in files], as_json=as_json, for_github=annotate == "github")
+        also = outputs.write(run, evidence, files_named)
+        show(run, [*(out / name for name in files), *also], as_json=as_json, for_github=annotate == "github")
         if repeat > 1:
             for line in repetitions.lines():
                 say(line, err=True)
@@ -144,15 +159,12 @@ def command(
 
 def documents(run: Run, evidence: Evidence) -> dict[str, bytes]:
     """Return the content of every file of a report folder, by name."""
-    from virtproof.reports.html import render_html
-    from virtproof.reports.junit import render_junit
     from virtproof.results_json import dump_evidence, dump_run
 
     return {
         "run.json": dump_run(run).encode(),
         "evidence.json.gz": dump_evidence(evidence),
-        "report.html": render_html(run, evidence).encode(),
-        "junit.xml": render_junit(run, evidence).encode(),
+        **{one.file: one.render(run, evidence) for one in FORMATS if one.file},
     }
 
 

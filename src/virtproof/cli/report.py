@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from virtproof.cli.outputs import output_options, write
 from virtproof.cli.screen import say
 from virtproof.results import Evidence
 from virtproof.spec.fault import Fault
@@ -11,10 +12,9 @@ from virtproof.spec.fault import Fault
 
 @click.command("report")
 @click.argument("run", type=click.Path(exists=True, path_type=Path), metavar="RUN_DIR|run.json")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML report.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write JUnit XML.")
-def command(run: Path, html: Path | None, junit: Path | None) -> None:
-    """Show a finished run again: in words, or as HTML or JUnit files.
+@output_options
+def command(run: Path, **outputs: Path | None) -> None:
+    """Show a finished run again: in words, or in files of the formats named; - is standard output.
 
     Nothing is judged again; virtproof judge does that.  Where evidence.json.gz is beside run.json, the files hold
     every case, else only those that did not pass.
@@ -23,26 +23,20 @@ def command(run: Path, html: Path | None, junit: Path | None) -> None:
     Examples:
       virtproof report virtproof-report
       virtproof report virtproof-report --html host17.html --junit host17.xml
+      virtproof report virtproof-report --markdown - >> "$GITHUB_STEP_SUMMARY"
+      virtproof report virtproof-report --prometheus /var/lib/node_exporter/textfile/virtproof.prom
 
     Exit code 0 when it was shown, whatever the verdict.
     """
-    from virtproof.results_json import load_evidence, load_run, write_atomically
+    from virtproof.results_json import load_evidence, load_run
 
     path = run / "run.json" if run.is_dir() else run
     loaded = load_run(read(path), str(path))
     beside = path.with_name("evidence.json.gz")
     evidence: Evidence | None = load_evidence(read(beside), str(beside)) if beside.exists() else None
-    if html:
-        from virtproof.reports.html import render_html
-
-        write_atomically(html, render_html(loaded, evidence).encode())
-        say(f"wrote {html}", err=True)
-    if junit:
-        from virtproof.reports.junit import render_junit
-
-        write_atomically(junit, render_junit(loaded, evidence).encode())
-        say(f"wrote {junit}", err=True)
-    if not html and not junit:
+    for file in write(loaded, evidence, outputs):
+        say(f"wrote {file}", err=True)
+    if not any(outputs.values()):
         from virtproof.reports.text import render_text
 
         click.echo(render_text(loaded), nl=False)

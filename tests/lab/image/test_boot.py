@@ -28,7 +28,7 @@ OVMF = Path("/usr/share/ovmf/OVMF.fd")
 SECONDS = 300.0  # ten times as long as a boot takes
 PARAMETERS = "virtproof.then=poweroff virtproof.args=claim"
 LABEL = "RESULTS"
-FILES = {"run.json", "evidence.json.gz", "report.html", "junit.xml", "image.log"}
+FILES = {"run.json", "evidence.json.gz", "report.html", "junit.xml", "SHA256SUMS", "image.log"}
 
 pytestmark = pytest.mark.lab
 slow = pytest.mark.skipif(os.environ.get("VIRTPROOF_LAB") != "all", reason="make lab boots this form, too")
