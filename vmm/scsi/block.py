@@ -75,7 +75,7 @@ class BlockUnit(LogicalUnit):
             data = self.medium.read(sector, -(-wanted // SECTOR))
         except DiskError:
             raise CheckCondition(scsi.READ_ERROR) from None
-        return Completion(data_in=data if len(data) == wanted else data[:wanted], length=length)
+        return Completion(data_in=data if len(data) == wanted else data[:wanted], length=length, reads=True)
 
     def _read_capacity_10(self, request: Request) -> Completion:
         if request.number(2, 4):

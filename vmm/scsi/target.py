@@ -23,13 +23,15 @@ class Completion:
     """How a command ended.
 
     ``data_in`` is clipped to the allocation; ``length`` is what the command would move in either direction, in bytes: a
-    controller that was given less or more reports an overrun or underrun.  ``sense`` is empty unless CHECK CONDITION.
+    controller that was given less or more reports an overrun or underrun.  ``reads``: they are for the initiator.
+    ``sense`` is empty unless CHECK CONDITION.
     """
 
     status: Status = Status.GOOD
     data_in: bytes = b""
     sense: bytes = b""
     length: int = 0
+    reads: bool = False
 
 
 class CheckCondition(Exception):
@@ -54,7 +56,7 @@ class Request:
     def answer(self, data: bytes, allowed: int) -> Completion:
         """``data`` up to the allocation length of the CDB: more is cut without an error."""
         data = data[:allowed]
-        return Completion(data_in=data[: self.allocation], length=len(data))
+        return Completion(data_in=data[: self.allocation], length=len(data), reads=True)
 
 
 class LogicalUnit:

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from virtproof.vmm.events import Timer
+from virtproof.vmm.events import After, Timer
 
 Task = TypeVar("Task")
-After = Callable[[int, Callable[[], None]], Timer]
 
 
 class Tasks(Generic[Task]):
