@@ -27,6 +27,7 @@ class Board:
     def __init__(self, machine: Machine, *, rom: bytes = b"") -> None:
         self.machine = machine
         shadow = ShadowedMemory(machine.memory, machine.bus, rom).shadow if rom else _plain
+        machine.wire_timer()
         self.isa_bridge = IsaBridge(machine.interrupts.set_line)
         self.pci = PciBus(machine.bus, machine.memory, self.isa_bridge.set_pirq, machine.interrupts.send_msi)
         self.config_ports = ConfigPorts(self.pci)

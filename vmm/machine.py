@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.fault import Fault
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what few machines need is imported when they need it
     from virtproof.vmm.description import Description
     from virtproof.vmm.smp import Crew
     from virtproof.vmm.startup import Startup
+    from virtproof.vmm.user_irqchip import UserIrqchip
 
 MIB = 1 << 20
 SLICE = 0.001  # seconds that a guest runs at a stretch while descriptors are waited for
@@ -278,6 +279,15 @@ class Machine:
             self._crew.end()
         else:
             self.vcpu.kick()
+
+    def wire_timer(self) -> None:
+        """Wire line 0, the 8254's, to pin 2 of the I/O APIC as PCs do; without this it is pin 0, as KVM has it."""
+        from virtproof.vmm.routing import PC, TIMER_PIN  # noqa: PLC0415
+
+        if isinstance(self.interrupts, KernelIrqchip):
+            self.vm.set_routes(PC)
+        elif self.irqchip in ("kernel", "user"):
+            cast("UserIrqchip", self.interrupts).timer_pin = TIMER_PIN
 
     def nmi(self, vcpu: int = 0) -> None:
         """Send a vCPU a non-maskable interrupt.  Any thread may call it."""

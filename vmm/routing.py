@@ -60,6 +60,14 @@ DEFAULT: tuple[Route, ...] = tuple(
     )
 )
 
+# As PCs are wired: the 8254 on line 0 is at pin 2 of the I/O APIC, where the cascade of the 8259s cannot be.
+TIMER_PIN = 2
+PC: tuple[Route, ...] = tuple(
+    route._replace(pin=TIMER_PIN) if route.gsi == 0 else route
+    for route in DEFAULT
+    if isinstance(route, PinRoute) and route.chip is IrqchipId.IOAPIC and route.gsi != TIMER_PIN
+) + tuple(route for route in DEFAULT if isinstance(route, PinRoute) and route.chip is not IrqchipId.IOAPIC)
+
 
 def packed(routes: Sequence[Route]) -> bytes:
     """Return a ``struct kvm_irq_routing`` with its entries."""

@@ -241,6 +241,7 @@ class UserIrqchip(EndsOfInterrupts):
     def __init__(self, apics: LocalApics, lock: Lock) -> None:
         super().__init__()
         self.apics, self._lock = apics, lock
+        self.timer_pin = 0  # of the I/O APIC: where line 0 is wired to
         self.pic = PicPair(lambda level: apics.set_lint(0, level), self.eoi)
         self.ioapic = IoApic(apics.signal_msi, self.eoi)
         apics.ended = self.ioapic.eoi
@@ -256,8 +257,9 @@ class UserIrqchip(EndsOfInterrupts):
         with self._lock:
             if 0 <= gsi < 2 * i8259.LINES:
                 self.pic.set_line(gsi, level)
-            if 0 <= gsi < ioapic.PINS:
-                self.ioapic.set_line(gsi, level)
+            pin = gsi or self.timer_pin
+            if 0 <= pin < ioapic.PINS and not (gsi and gsi == self.timer_pin):
+                self.ioapic.set_line(pin, level)
 
     def send_msi(self, address: int, data: int) -> None:
         self.apics.signal_msi(address, data)

@@ -9,6 +9,7 @@ uses it for "not placed".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -32,6 +33,8 @@ __all__ = [
     "Msix",
 ]
 
+# Intel SDM vol. 3A, "Message Address Register Format": all that the local APICs listen to
+MESSAGES, MESSAGES_MASK = 0xFEE0_0000, ~0xF_FFFF
 MAX_TRANSFER = 16 << 20  # bytes that one transfer of a device may move
 
 
@@ -356,8 +359,13 @@ class Function:
                 self._interrupts.set_intx(pin)
 
     def _message(self, address: int, data: int) -> None:
-        if self._master and self._interrupts is not None:  # a message is a write on the bus
-            self._interrupts.send_msi(address, data)
+        """Write a message as the bus does: what is not for the APICs goes to memory, or is lost."""
+        if address & MESSAGES_MASK == MESSAGES:
+            if self._master and self._interrupts is not None:
+                self._interrupts.send_msi(address, data)
+        else:
+            with suppress(DmaError):
+                self.dma_write(address, data.to_bytes(4, "little"))
 
     def _refused(self, verb: str, gpa: int, length: int) -> DmaError:
         why = f"more than {MAX_TRANSFER:#x} bytes" if self._master else "the function may not master the bus"

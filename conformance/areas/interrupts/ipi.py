@@ -64,7 +64,7 @@ CASES: tuple[Case, ...] = (
     x2apic("int.lapic.lowest.x2",    "x2APIC: lowest priority picks one of the mask",           "lowest",    (10, 0),      X2, 3, vcpus=3, priority=2),
     x2apic("int.lapic.disabled_target.x2", "x2APIC: a disabled APIC takes an NMI only",         "to_disabled", (0, 1, 0),  X2, 2, vcpus=2, priority=2),
 
-    msi("int.lapic.msi_phys",        "A message to one APIC id reaches that processor",         "host_message",   (0, 1, 0),    X, 3, vcpus=3, acts=(SendMsi(0xFEE0_1000, 0x40),)),
+    msi("int.lapic.msi_phys",        "A message to one APIC id reaches that processor",         "host_message",   (0, 1, 0),    X, 3, vcpus=3, acts=(SendMsi(0xFEE0_1000, 0x40),), refs=("irq.msi.dest",)),
     msi("int.lapic.msi_logical",     "A message with a logical destination reaches its mask",   "host_message",   (0, 1, 1, 0), X, 4, vcpus=4, acts=(SendMsi(0xFEE0_6004, 0x40),), priority=2),
 
     line("int.ioapic.phys",          "A line of the I/O APIC reaches the APIC id of its entry", "line",      (0, 1, 0),    X, 3, 1, 0, vcpus=3, acts=(SetLine(20, True),)),
@@ -73,7 +73,7 @@ CASES: tuple[Case, ...] = (
 
     halt("int.halt.hlt_tpr",         "HLT is not ended by an interrupt that TPR holds back",    "halted_urgent", (0, 1),   X, 2, vcpus=2, priority=2),
     halt("int.lapic.halt_poll",      "Each of 100 IPIs wakes a halted processor",               "wakes",       (100,),       X, 2, vcpus=2),
-    halt("int.halt.hlt_if0",         "HLT with IF = 0 ends by NMI only; the interrupt is kept", "halted_deaf", (0, 0, 1, 1), X, 2, vcpus=2, refs=("int.halt.hlt_nmi",)),
+    halt("int.halt.hlt_if0",         "HLT with IF = 0 ends by NMI only; the interrupt is kept", "halted_deaf", (0, 0, 1, 1), X, 2, vcpus=2, refs=("hostile.cpu.hlt_if0", "int.halt.hlt_nmi",)),
     halt("int.halt.sipi",            "A SIPI does not wake a halted processor",                 "sipi_to_halted", (0,),     X, 2, vcpus=2, priority=3),
 
     begin("smp.sipi_vec",            "The vector of a SIPI is the page where it starts",        "sipi",         started_at(0xAB), X, 2, 0xAB, vcpus=2),

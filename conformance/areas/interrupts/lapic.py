@@ -57,7 +57,7 @@ CASES: tuple[Case, ...] = (
     x2apic("int.lapic.ppr.x2",           "x2APIC: PPR is the higher of TPR and the class in service",          "ppr",           PPR,       X2, priority=2),
     x2apic("int.lapic.svr_off.x2",       "x2APIC: disabled by SVR it takes nothing, enabled again it does",    "masked_by_svr", SVR,       X2, priority=2),
 
-    msi("int.lapic.msi_fixed",    "A message of the host's waits in IRR and is taken once",              "host_message",        (1, 0, 0x41, 0, 0),      X),
+    msi("int.lapic.msi_fixed",    "A message of the host's waits in IRR and is taken once",              "host_message",        (1, 0, 0x41, 0, 0),      X, refs=("irq.msi.signal",)),
     msi("int.lapic.msi_again",    "Each of three messages is taken",                                     "three_messages", (0x41, 0x41, 0x41, 0),   X, priority=2),
     msi("int.lapic.msi_split",    "A split irqchip takes messages the same way",                         "host_message",        (1, 0, 0x41, 0, 0),      X, irqchip="split", priority=2),
 )

@@ -26,7 +26,7 @@ def line(gsi: int) -> tuple[SetLine, SetLine]:
 
 # fmt: off
 CASES: tuple[Case, ...] = (
-    pic("int.pic.init",         "ICW2 sets the first vector",                              "pic_base",    (0x24, 0, 0x64, 0),           acts=line(4)),
+    pic("int.pic.init",         "ICW2 sets the first vector",                              "pic_base",    (0x24, 0, 0x64, 0),           acts=line(4), refs=("irq.pic.icw",)),
     pic("int.pic.imr",          "A masked line waits until it is unmasked",                "pic_mask",    (0, 0x24, 0),                 acts=line(4)),
     pic("int.pic.imr_read",     "IMR reads what was written",                              "pic_imr",     (0xA5, 0x5A, 0x5A, 0xA5)),
     pic("int.pic.eoi_ns",       "A line waits for the EOI of a more urgent one",           "pic_eoi",     (0x23, 0, 1 << 3, 0x25, 0, 1 << 5, 0), acts=(SetLine(3, True), SetLine(3, False), SetLine(5, True)), refs=("int.pic.read_isr",)),
@@ -36,6 +36,6 @@ CASES: tuple[Case, ...] = (
     pic("int.pic.eoi_sp",       "A specific EOI ends the line that it names",              "pic_specific", (0x25, 0x23, 0, 0x28, 0x08, 0), acts=(SetLine(5, True), SetLine(5, False), SetLine(3, True)), priority=2),
     pic("int.pic.read_irr",     "IRR has what waits, and not what is in service",          "pic_waiting", (0, 1 << 4, 0, 0x24, 0),      acts=line(4), priority=2),
     pic("int.pic.level",        "A level interrupts until it falls",                       "pic_level",   (0x25, 0x25, 0x25, 0),        acts=line(5), refs=("int.pic.kvm_irq_line",)),
-    lint0("int.pic.lint0",      "The 8259 reaches the processor by LINT0 as ExtINT only",  "pic_lint0",   (0, 0x24, 0),                 acts=line(4)),
+    lint0("int.pic.lint0",      "The 8259 reaches the processor by LINT0 as ExtINT only",  "pic_lint0",   (0, 0x24, 0),                 acts=line(4), refs=("irq.lapic.ext_int",)),
 )
 # fmt: on

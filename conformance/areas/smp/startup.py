@@ -24,7 +24,7 @@ def starts(id: str, title: str, processors: int) -> Program:  # noqa: A002
             sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'Issuing Interprocessor Interrupts'"),
             apm(2, "Advanced Programmable Interrupt Controller (APIC), 'Interprocessor Interrupts (IPI)'"),
         ),
-        refs=("smp.init_sipi",) if processors > 1 else (),
+        refs=("smp.init_sipi", "irq.ap.init_sipi") if processors > 1 else (),
         image="smp",
         vcpus=processors,
         irqchip=True,

@@ -93,7 +93,7 @@ CASES = (
     row("trap.df.gp_then_gp.long64",    "#GP upon #GP: #DF",                    LONG64, LOAD, DOUBLE, regs=NON_CANONICAL, sets=(no_type(13),), priority=2),
     row("trap.df.gp_then_ss.long64",    "#SS upon #GP: #DF",                    LONG64, LOAD, DOUBLE, regs=NON_CANONICAL, sets=no_canonical_stack(13), priority=2),
     row("trap.df.pf_then_ss.long64",    "#SS upon #PF: #DF",                    LONG64, LOAD, DOUBLE, regs=UNMAPPED,      sets=no_canonical_stack(14), priority=2),
-    row("trap.triple.idt_limit0.long64", "No IDT at all: shutdown",             LONG64, (LIDT64, INT3), stops("shutdown"), regs=AT_DATA, sets=NO_TABLE),
+    row("trap.triple.idt_limit0.long64", "No IDT at all: shutdown",             LONG64, (LIDT64, INT3), stops("shutdown"), regs=AT_DATA, sets=NO_TABLE, refs=("hostile.cpu.triple_fault",)),
     row("trap.triple.idt_limit0.prot32", "No IDT at all: shutdown",             PROT32, (LIDT32, INT3), stops("shutdown"), regs=AT_DATA, sets=NO_TABLE),
     row("trap.triple.df_gate_np.long64", "#NP upon #DF: shutdown",              LONG64, LOAD,   stops("shutdown"), regs=NON_CANONICAL,   sets=(absent(13), absent(8))),
     row("trap.triple.df_gate_np.prot32", "#NP upon #DF: shutdown",              PROT32, MOV_DS, stops("shutdown"), regs={"rax": 0x1234}, sets=(absent(13, 8), absent(8, 8))),

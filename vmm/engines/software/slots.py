@@ -88,6 +88,7 @@ class Slots:
         self._holes: set[int] = set()
         self._code: set[int] = set()  # pages that code was translated from
         self._waiting: list[Callable[[], None]] = []
+        self._asked: dict[int, tuple[int, Memory, bool]] = {}  # the slots as they are when nothing waits any more
         self._at = self._value = self._due = 0  # the device read at hand: address, answer, bytes Unicorn still asks for
         self._read = (0, 0)  # the last read of a device or port: address of the instruction, bytes
         self._repeats = 0  # bytes of a write that Unicorn brings once more, one by one
@@ -108,15 +109,17 @@ class Slots:
         tried = f"put slot {number} at {gpa:#x}"
         if gpa % PAGE or memory.size % PAGE or memory.size <= 0 or not 0 <= gpa <= (1 << 52) - memory.size:
             raise Fault(tried, "it is not made of whole pages of the address space", f"use multiples of {PAGE}")
-        for other, slot in self._slots.items():
-            if other != number and gpa < slot.end and slot.gpa < gpa + memory.size:
-                raise Fault(tried, f"it overlaps slot {other} at {slot.gpa:#x}", "delete that first")
-        old = self._slots.get(number)
-        if old is not None and (old.memory is not memory or old.read_only != read_only):
+        for other, (start, there, _) in self._asked.items():
+            if other != number and gpa < start + there.size and start < gpa + memory.size:
+                raise Fault(tried, f"it overlaps slot {other} at {start:#x}", "delete that first")
+        _, kept, rights = self._asked.get(number, (0, memory, read_only))
+        if kept is not memory or rights != read_only:
             raise Fault(tried, "a slot keeps its memory and its rights", "delete it and create it anew")
+        self._asked[number] = gpa, memory, read_only
         self._do(lambda: self._set(number, gpa, memory, read_only, log_dirty))
 
     def delete_slot(self, number: int) -> None:
+        self._asked.pop(number, None)
         self._do(lambda: self._delete(number))
 
     def dirty_log(self, number: int) -> bytes:

@@ -1,0 +1,1 @@
+"""Devices that reach guest memory: what they may, what they see, in which order."""

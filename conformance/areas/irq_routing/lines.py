@@ -1,0 +1,83 @@
+"""PCI interrupt lines: pin and slot choose one of four, the ISA bridge's registers say where each goes.
+
+INTA of slot n is line (n - 1) mod 4; lines are level-triggered and shared: they stay high as long as one device wants it,
+and interrupt again when the handler ends the interrupt without quieting all of them.
+"""
+
+from virtproof.conformance.bus_rig import CARD, MEMORY, SECOND_MEMORY, BusRig, placed
+from virtproof.conformance.case import Case
+from virtproof.conformance.device_script import (
+    ConfigRead,
+    ConfigWrite,
+    Handle,
+    Host,
+    In,
+    Interrupts,
+    Out,
+    Pic,
+    Store,
+    script,
+)
+from virtproof.spec.bus_card import Register
+from virtproof.spec.cite import Cite
+
+ROUTES = (Cite("Intel 82371SB (PIIX3) data sheet", "'PIRQRCx# - PIRQx Route Control Registers'"),)
+SHARED = (Cite("PCI Local Bus Specification 3.0", "'Interrupt Pins'"),)
+CONTROL = (Cite("PCI Local Bus Specification 3.0", "'Device Control', Interrupt Disable"),)
+ELCR = (Cite("Intel 82371SB (PIIX3) data sheet", "'ELCR1 - Edge/Level Control Register'"),)
+PIN0 = (Cite("MultiProcessor Specification 1.4", "'I/O Interrupt Assignment Entries'"),)
+BRIDGE = 1 << 3
+LINE_B, LINE_C = 0x61, 0x62  # of slots 2 and 3
+IRQ10, IRQ11 = 0x2A, 0x2B
+RAISE, LOWER = Store(MEMORY + Register.PIN, 4, 1), Store(MEMORY + Register.PIN, 4, 0)
+RAISE_SECOND, LOWER_SECOND = Store(SECOND_MEMORY + Register.PIN, 4, 1), Store(SECOND_MEMORY + Register.PIN, 4, 0)
+OPEN = Pic(1 << 10 | 1 << 11, level=1 << 10 | 1 << 11)
+PIT_MODE, PIT_COUNTER = 0x43, 0x40
+IOAPIC_SELECT, IOAPIC_WINDOW = 0xFEC0_0000, 0xFEC0_0010
+
+
+def reset(rig: BusRig) -> None:
+    """The board's reset, as the chipset does it."""
+    rig.reset()
+
+
+def quiet(rig: BusRig) -> None:
+    """One card after the other is quieted."""
+    for card in rig.cards:
+        if card.read(Register.PIN, 4):
+            card.write(Register.PIN, 4, 0)
+            return
+
+
+# fmt: off
+CASES: tuple[Case, ...] = (
+    script("irq.pirq.reset", "The route registers begin as 80H", "irq_routing", ROUTES, BusRig, ConfigRead(BRIDGE, 0x60, 4, 0x8080_8080)),
+    script("irq.pirq.route", "INTA of slot 3 interrupts where line C goes", "irq_routing", ROUTES, placed,
+        OPEN, Handle(IRQ10), Handle(IRQ11, (LOWER_SECOND,)), ConfigWrite(BRIDGE, LINE_C, 1, 11), RAISE_SECOND,
+        Interrupts(IRQ11, 1), Interrupts(IRQ10, 0)),
+    script("irq.pirq.disable", "Bit 7 disconnects a line", "irq_routing", ROUTES, placed,
+        OPEN, Handle(IRQ11, (LOWER,)), ConfigWrite(BRIDGE, LINE_B, 1, 0x8B), RAISE, Interrupts(IRQ11, 0),
+        ConfigWrite(BRIDGE, LINE_B, 1, 0x0B), Interrupts(IRQ11, 1), priority=2),
+    script("irq.pirq.reroute_live", "A route that changes takes the level along", "irq_routing", ROUTES, placed,
+        Pic(0, level=1 << 10 | 1 << 11), ConfigWrite(BRIDGE, LINE_B, 1, 10), RAISE, Out(0xA0, 1, 0x0A), In(0xA0, 1, 0x04, mask=0x0C),
+        ConfigWrite(BRIDGE, LINE_B, 1, 11), Out(0xA0, 1, 0x0A), In(0xA0, 1, 0x08, mask=0x0C), LOWER, Out(0xA0, 1, 0x0A),
+        In(0xA0, 1, 0, mask=0x0C), priority=2),
+    script("irq.intx.shared_or", "A shared line is high until nobody wants it", "irq_routing", SHARED, placed,
+        Pic(0, level=1 << 11), ConfigWrite(BRIDGE, LINE_B, 2, 0x0B0B), RAISE, RAISE_SECOND, LOWER, Out(0xA0, 1, 0x0A),
+        In(0xA0, 1, 0x08, mask=0x08), LOWER_SECOND, Out(0xA0, 1, 0x0A), In(0xA0, 1, 0, mask=0x08)),
+    script("irq.intx.level_resample", "A level that stays interrupts again after its EOI", "irq_routing", SHARED, placed,
+        OPEN, ConfigWrite(BRIDGE, LINE_B, 2, 0x0B0B), Handle(IRQ11, (Host(quiet),)), RAISE, RAISE_SECOND, Interrupts(IRQ11, 2)),
+    script("irq.intx.disable_bit", "Command bit 10 lowers the pin", "irq_routing", CONTROL, placed,
+        Pic(0, level=1 << 11), ConfigWrite(BRIDGE, LINE_B, 1, 11), RAISE, Out(0xA0, 1, 0x0A), In(0xA0, 1, 0x08, mask=0x08),
+        ConfigWrite(CARD, 4, 2, 0x407), Out(0xA0, 1, 0x0A), In(0xA0, 1, 0, mask=0x08)),
+    script("irq.elcr.readback", "ELCR keeps all but the lines that are edges", "irq_routing", ELCR, BusRig,
+        Out(0x4D0, 1, 0xFF), Out(0x4D1, 1, 0xFF), In(0x4D0, 1, 0xF8), In(0x4D1, 1, 0xDE), irqchip=True, priority=2),
+    script("irq.ioapic.gsi0_pin2", "The 8254 is at pin 2 of the I/O APIC", "irq_routing", PIN0, BusRig,
+        Pic(0), Handle(0x40), Store(IOAPIC_SELECT, 4, 0x14), Store(IOAPIC_WINDOW, 4, 0x40), Store(IOAPIC_SELECT, 4, 0x15), Store(IOAPIC_WINDOW, 4, 0),
+        Out(PIT_MODE, 1, 0x30), Out(PIT_COUNTER, 1, 0x00), Out(PIT_COUNTER, 1, 0x01), Interrupts(0x40, 1), pit=True),
+    script("irq.reset.lines_low", "After a reset lines are low and routes 80H", "irq_routing", ROUTES, placed,
+        Pic(0, level=1 << 11), ConfigWrite(BRIDGE, LINE_B, 1, 11), RAISE, Out(0xA0, 1, 0x0A), In(0xA0, 1, 0x08, mask=0x08), Host(reset),
+        Out(0xA0, 1, 0x0A), In(0xA0, 1, 0, mask=0x08), ConfigRead(BRIDGE, 0x60, 4, 0x8080_8080), ConfigWrite(BRIDGE, LINE_B, 1, 11),
+        Out(0xA0, 1, 0x0A), In(0xA0, 1, 0, mask=0x08)),
+)
+# fmt: on
