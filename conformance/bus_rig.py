@@ -1,4 +1,4 @@
-"""A board with the bus card (spec/bus_card.py) at 00:02.0 and a second one at 00:03.0, for cases about the bus."""
+"""A board with bus cards (spec/bus_card.py) at 00:02.0, 00:03.0 and 00:06.0, for cases about the bus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ SECOND_MEMORY, SECOND_PORTS, SECOND_MSIX = 0xE020_0000, 0xC040, 0xE101_0000
 MSI, MSIX_CAPABILITY = MSI_OFFSET, MSIX_OFFSET
 TABLE, PENDING = MSIX + MSIX_TABLE, MSIX + MSIX_PBA
 MESSAGES = 0xFEE0_0000  # to the processor with APIC id 0
-PLAIN = 4 << 3  # a third card, without capabilities
+PLAIN = 6 << 3  # a third card, without capabilities; its pin shares the line of the first
+PLAIN_MEMORY, PLAIN_PORTS = 0xE040_0000, 0xC080
 
 
 class BusRig(Board):
@@ -28,11 +29,22 @@ class BusRig(Board):
 
 
 def placed(machine: Machine) -> BusRig:
-    """The rig after its firmware: the first two cards decode and master the bus."""
+    """The rig after its firmware: the cards decode and master the bus."""
     rig = BusRig(machine)
     rig.cards[0].function.place([MEMORY, PORTS, MSIX])
     rig.cards[1].function.place([SECOND_MEMORY, SECOND_PORTS, SECOND_MSIX])
+    rig.cards[2].function.place([PLAIN_MEMORY, PLAIN_PORTS])
     return rig
+
+
+def a_card_each(machine: Machine) -> Board:
+    """A board with as many cards as processors, 2 MiB from one to the next."""
+    board = Board(machine)
+    for n in range(len(machine.vcpus)):
+        card = BusCard(capable=False)
+        board.add(card)
+        card.function.place([MEMORY + 0x20_0000 * n, PORTS + 0x40 * n])
+    return board
 
 
 def copy(

@@ -68,6 +68,7 @@ RECIPES: Mapping[str, Recipe] = {
     "lapic":      in_c("lapic.c"),
     "requests":   in_c("requests.c"),
     "accesses":   in_c("devices/accesses.c"),
+    "races":      in_c("devices/races.c"),
     "ipi":        in_c("ipi.c"),
     "nmi":        in_c("nmi.c"),
     "startup":    in_c("startup.c"),

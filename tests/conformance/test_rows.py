@@ -33,9 +33,12 @@ RULES_CALL_IT = {Mode.PSE32: "2-level"}
 NOT_AN_INSTRUCTION = "(bad)"
 # Areas of which every rule of priority 1 and 2 has a case, or a reason.
 COMPLETE = (
+    "bus",
     "claims",
     "cpuid",
+    "dma",
     "interrupts",
+    "irq_routing",
     "isolation",
     "mmio",
     "modes",

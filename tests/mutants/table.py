@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.mutants import controllers, delivery, instructions, monitor, paging, registers
+from tests.mutants import controllers, delivery, instructions, monitor, paging, pci, registers
 from tests.mutants.mutant import Mutant
 
-MODULES = (delivery, instructions, paging, registers, monitor, controllers)
+MODULES = (delivery, instructions, paging, registers, monitor, controllers, pci)
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for module in MODULES for mutant in module.MUTANTS)

@@ -15,7 +15,7 @@ ROM = (Cite("PCI Local Bus Specification 3.0", "'Expansion ROM Base Address Regi
 CONTROL = (Cite("PCI Local Bus Specification 3.0", "'Device Control'"),)
 ONES = 0xFFFF_FFFF
 MOVED = MEMORY + 0x10_0000
-ROM_AT = 0xE040_0000
+ROM_AT = 0xE080_0000
 
 # fmt: off
 CASES: tuple[Case, ...] = (

@@ -1,5 +1,7 @@
 """In which order a guest sees what a device does: data, then the word that says it is there, then the interrupt."""
 
+import struct
+
 from virtproof.conformance.areas.bus.messages import OPEN, VECTOR, entry
 from virtproof.conformance.bus_rig import MEMORY, copy, placed
 from virtproof.conformance.case import Case
@@ -11,6 +13,7 @@ from virtproof.spec.cite import Cite
 ORDER = (Cite("PCI Local Bus Specification 3.0", "'Transaction Ordering and Posting'"),)
 SNAPSHOT = (Cite("PCI Local Bus Specification 3.0", "'Bus Operation', 'Basic Transfer Control'"),)
 ROUNDS = 16
+DESCRIPTOR = struct.Struct("<3Q")  # source, destination, length
 SOURCE, DESTINATION, REPORT, SEEN = (FREE + 0x1000 * n for n in range(4))
 REPORTS = Store(MEMORY + Register.REPORT, 8, REPORT)
 
@@ -44,8 +47,8 @@ CASES: tuple[Case, ...] = (
     script("dma.order.data_before_status", "When the report is there the data are", "dma", ORDER, placed,
         REPORTS, *(step for n in range(1, ROUNDS + 1) for step in polled(n))),
     script("dma.snapshot_desc", "A device goes by what it read of a descriptor once", "dma", SNAPSHOT, placed,
-        Put(FREE, b"".join(word.to_bytes(8, "little") for word in (FREE + 0x1000, FREE, 24))), Put(FREE + 0x1000, bytes(24)),
+        Put(FREE, DESCRIPTOR.pack(FREE + 0x1000, FREE, 24)), Put(FREE + 0x1000, DESCRIPTOR.pack(FREE + 0x2000, FREE, 8)),
         Store(MEMORY + Register.SOURCE, 8, FREE), Store(MEMORY + Register.COMMAND, 4, Command.COPY_DESCRIBED),
-        Load(MEMORY + Register.STATUS, 4, 1), *(Load(FREE + n, 8, 0) for n in (0, 8, 16))),
+        Load(MEMORY + Register.STATUS, 4, 1), Load(FREE, 8, FREE + 0x2000), Load(FREE + 8, 8, FREE), Load(FREE + 16, 8, 8)),
 )
 # fmt: on

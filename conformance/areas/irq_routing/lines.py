@@ -4,7 +4,7 @@ INTA of slot n is line (n - 1) mod 4; lines are level-triggered and shared: they
 and interrupt again when the handler ends the interrupt without quieting all of them.
 """
 
-from virtproof.conformance.bus_rig import CARD, MEMORY, SECOND_MEMORY, BusRig, placed
+from virtproof.conformance.bus_rig import CARD, MEMORY, PLAIN_MEMORY, SECOND_MEMORY, BusRig, placed
 from virtproof.conformance.case import Case
 from virtproof.conformance.device_script import (
     ConfigRead,
@@ -65,6 +65,10 @@ CASES: tuple[Case, ...] = (
     script("irq.intx.shared_or", "A shared line is high until nobody wants it", "irq_routing", SHARED, placed,
         Pic(0, level=1 << 11), ConfigWrite(BRIDGE, LINE_B, 2, 0x0B0B), RAISE, RAISE_SECOND, LOWER, Out(0xA0, 1, 0x0A),
         In(0xA0, 1, 0x08, mask=0x08), LOWER_SECOND, Out(0xA0, 1, 0x0A), In(0xA0, 1, 0, mask=0x08)),
+    script("irq.intx.shared_or.line", "So is a line that two slots share", "irq_routing", SHARED, placed,
+        Pic(0, level=1 << 11), ConfigWrite(BRIDGE, LINE_B, 1, 0x0B), RAISE, Store(PLAIN_MEMORY + Register.PIN, 4, 1), LOWER,
+        Out(0xA0, 1, 0x0A), In(0xA0, 1, 0x08, mask=0x08), Store(PLAIN_MEMORY + Register.PIN, 4, 0), Out(0xA0, 1, 0x0A),
+        In(0xA0, 1, 0, mask=0x08), refs=("irq.intx.shared_or",)),
     script("irq.intx.level_resample", "A level that stays interrupts again after its EOI", "irq_routing", SHARED, placed,
         OPEN, ConfigWrite(BRIDGE, LINE_B, 2, 0x0B0B), Handle(IRQ11, (Host(quiet),)), RAISE, RAISE_SECOND, Interrupts(IRQ11, 2)),
     script("irq.intx.disable_bit", "Command bit 10 lowers the pin", "irq_routing", CONTROL, placed,

@@ -70,7 +70,7 @@ CASES = (
     clock("rtc.century",       "Cell 32H is the century", *get(0x32, 0x20)),
     clock("rtc.c.read_clear",  "Reading C clears its flags and lets IRQ 8 go",
         Pic(1 << 8 | 1 << 2), Handle(IRQ8), *put(B, PIE | H24), elapse(MS), Interrupts(IRQ8, 1), elapse(5 * MS), Interrupts(IRQ8, 1),
-        *get(C, 0xC0), *get(C, 0x00), elapse(MS), Interrupts(IRQ8, 2), *get(C, 0xC0), *put(B, H24), elapse(MS), *get(C, 0x40), *get(C, 0x00)),
+        *get(C, 0xC0), *get(C, 0x00), elapse(MS), Interrupts(IRQ8, 2), *get(C, 0xC0), *put(B, H24), elapse(MS), *get(C, 0x40), *get(C, 0x00), refs=("irq.rtc.irq8",)),
     clock("rtc.c.flags",       "Without their enables flags rise all the same, IRQF does not", elapse(SECOND), *get(C, 0x50), *get(C, 0x00), priority=3),
     clock("rtc.pie.rate",      "RS = 6 is a period of 1/1024 s",
         *get(C), elapse(976_000), *get(C, 0x00), elapse(1_000), *get(C, 0x40), elapse(SECOND * 9 // 10240), *get(C, 0x00),

@@ -85,7 +85,7 @@ CASES: tuple[Case, ...] = (
         *ON, inw(STS, 0), PRESS, inw(STS, PWRBTN), outw(STS, 0), outw(STS, 0xFEFF), inw(STS, PWRBTN), outb(STS + 1, 1), inw(STS, 0)),
     acpi("pm.en.sci",        "The power button raises SCI, a level, while PM1_EN has it",
         *WATCH_SCI, *ON, Handle(SCI, (outw(EN, 0),)), PRESS, Interrupts(SCI, 0), outw(EN, PWRBTN), Interrupts(SCI, 1), inw(EN, 0),
-        outw(EN, PWRBTN), Interrupts(SCI, 2), outw(STS, PWRBTN), outw(EN, PWRBTN), elapse(MS), Interrupts(SCI, 2)),
+        outw(EN, PWRBTN), Interrupts(SCI, 2), outw(STS, PWRBTN), outw(EN, PWRBTN), elapse(MS), Interrupts(SCI, 2), refs=("irq.sci.level",)),
     acpi("pm.cnt.s5",        "SLP_EN with type 0 powers off",          *ON, outw(CNT, 0), slept(), outw(CNT, 0x2000), slept(0)),
     acpi("pm.cnt.slp_en_ro0", "SLP_EN and GBL_RLS read 0, SLP_TYP reads what was written",
         *ON, outw(CNT, 0x3C05), slept(7), inw(CNT, 0x1C01), outw(CNT, 0x0400), inw(CNT, 0x0400), slept(7), priority=2),

@@ -74,5 +74,5 @@ CASES: tuple[Case, ...] = (
             completes(accesses=(_write(size),)), regs={"rax": DATA, "rbx": AT}, answers=DEVICE, refs=("slat.hole_write",))
         for size, name, store in STORES
     ),
-    HostScript(id="slat.hole_fetch", title="A fetch from a hole ends the guest", area="second_level", mode=LONG64, cite=CITE, script=_fetch),
+    HostScript(id="slat.hole_fetch", title="A fetch from a hole ends the guest", area="second_level", mode=LONG64, cite=CITE, script=_fetch, refs=("hostile.bus.mmio_exec",)),
 )  # fmt: skip
