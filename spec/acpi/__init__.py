@@ -40,8 +40,14 @@ class FadtBootFlags(Bits, width=16):
 
 
 class FadtFlags(Bits, width=32):
-    """ "Fixed ACPI Description Table Fixed Feature Flags", those about processors and interrupts."""
+    """ "Fixed ACPI Description Table Fixed Feature Flags", those that are read or given."""
 
+    wbinvd = bit(0)
+    proc_c1 = bit(2)
+    pwr_button = bit(4, "there is no such button among the fixed hardware")
+    slp_button = bit(5, "nor this one")
+    fix_rtc = bit(6, "the alarm cannot wake through the fixed hardware")
+    reset_reg = bit(10)
     apic_cluster_model = bit(18)
     apic_physical_mode = bit(19)
     hw_reduced = bit(20)
