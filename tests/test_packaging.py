@@ -14,7 +14,7 @@ import setuptools
 ROOT = Path(__file__).parents[1]
 SOURCES = (
     *("LICENSE", "README.md", "pyproject.toml", "src"),
-    *("spec", "probes", "vmm", "guest_payloads", "conformance", "reports", "lab"),
+    *("spec", "probes", "vmm", "guest_payloads", "conformance", "reports", "fleet", "lab"),
 )
 
 # setuptools of our own environment builds it: an index may be out of reach.
@@ -103,7 +103,7 @@ def test_the_wheel_needs_no_compiler(installed: Path) -> None:
 
 def test_the_wheel_brings_what_is_no_python(installed: Path) -> None:
     """Every file of the checkout's packages that is not listed as package data would be missed on a host."""
-    for folder in ("spec", "probes", "vmm", "guest_payloads", "conformance", "reports", "lab"):
+    for folder in ("spec", "probes", "vmm", "guest_payloads", "conformance", "reports", "fleet", "lab"):
         for file in _tracked(folder):
             assert (installed / "virtproof" / file).exists(), f"{file} is not in the wheel; see package-data"
 

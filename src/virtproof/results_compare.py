@@ -51,6 +51,13 @@ def compare(before: Recorded, after: Recorded) -> Baseline:
     )
 
 
+def traits(run: Run) -> dict[str, str]:
+    """Everything of a run.json that two hosts, or two runs, can be compared by."""
+    parts = {"host": _host(run.host), "requirement": _findings(run.findings), "claim": _claims(run.claims)}
+    said = {f"{part} {name}": text for part, of_part in parts.items() for name, text in of_part.items()}
+    return {"verdict": str(run.outcome), **said, "backend": run.backend.name, "profile": run.profile}
+
+
 def not_compared(before: Recorded, after: Recorded) -> Iterator[str]:
     """What only one of the two runs has, in sentences."""
     if before[1] is None or after[1] is None:

@@ -37,17 +37,17 @@ T = TypeVar("T")
 
 def dump_run(run: Run) -> str:
     """The text of run.json."""
-    return _dump(RUN_SCHEMA, run, indent=1) + "\n"
+    return dump_document(RUN_SCHEMA, run, indent=1) + "\n"
 
 
 def load_run(text: str | bytes, name: str = "run.json") -> Run:
     """The run in ``text``; ``name`` is what an error calls it.  Raises Fault."""
-    return _load(Run, RUN_SCHEMA, text, name, RUN_LIMIT)
+    return load_document(Run, RUN_SCHEMA, text, name, RUN_LIMIT)
 
 
 def dump_evidence(evidence: Evidence) -> bytes:
     """The bytes of evidence.json.gz; the same evidence makes the same bytes."""
-    return gzip.compress(_dump(EVIDENCE_SCHEMA, evidence).encode(), compresslevel=6, mtime=0)
+    return gzip.compress(dump_document(EVIDENCE_SCHEMA, evidence).encode(), compresslevel=6, mtime=0)
 
 
 def load_evidence(data: bytes, name: str = "evidence.json.gz") -> Evidence:
@@ -57,7 +57,7 @@ def load_evidence(data: bytes, name: str = "evidence.json.gz") -> Evidence:
             text = stream.read(EVIDENCE_LIMIT + 1)
     except (OSError, EOFError, zlib.error) as err:
         raise _unreadable(name, f"damaged gzip data ({err})") from None
-    return _load(Evidence, EVIDENCE_SCHEMA, text, name, EVIDENCE_LIMIT)
+    return load_document(Evidence, EVIDENCE_SCHEMA, text, name, EVIDENCE_LIMIT)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -98,7 +98,8 @@ _WRITE_REMEDIES = {
 # Values to JSON and back.
 
 
-def _dump(schema: str, value: Run | Evidence, indent: int | None = None) -> str:
+def dump_document(schema: str, value: object, indent: int | None = None) -> str:
+    """The text of a dataclass as a JSON document of that schema."""
     # ASCII only: a lone surrogate in a host's text has no UTF-8 form, but it has an escape.
     separators = None if indent else (",", ":")
     return json.dumps(
@@ -110,7 +111,8 @@ def _fields(value: Any) -> dict[str, object]:
     return {f.name: getattr(value, f.name) for f in fields(value)}
 
 
-def _load(kind: type[T], schema: str, text: str | bytes, name: str, limit: int) -> T:
+def load_document(kind: type[T], schema: str, text: str | bytes, name: str, limit: int) -> T:
+    """The dataclass in a JSON document of that schema, at most ``limit`` bytes.  Raises Fault."""
     if len(text) > limit:
         raise _unreadable(name, f"larger than {limit >> 20} MiB")
     try:

@@ -28,7 +28,11 @@ SCALARS: dict[object, dict[str, object]] = {
 
 def json_schema(name: str) -> dict[str, object]:
     """The schema (draft 2020-12) of the document ``name``: "run" or "evidence"."""
-    identifier, kind = DOCUMENTS[name]
+    return schema_of(*DOCUMENTS[name])
+
+
+def schema_of(identifier: str, kind: type) -> dict[str, object]:
+    """The schema of a document that ``results_json.dump_document`` makes of a dataclass."""
     definitions: dict[str, object] = {}
     _of(kind, definitions)
     top: dict[str, Any] = definitions.pop(kind.__name__)  # type: ignore[assignment]

@@ -37,6 +37,7 @@ COMMANDS = (
     "report",
     "sign",
     "verify",
+    "fleet",
     "lab",
     "image",
     "crosscheck",
