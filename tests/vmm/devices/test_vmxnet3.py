@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from tests.vmm.devices.vmxnet3_bench import MAC, RXPROD, TXPROD, Bench, frame
-from virtproof.conformance import vmxnet3 as layout
-from virtproof.conformance.vmxnet3 import (
+from virtproof.conformance import vmxnet3_layout as layout
+from virtproof.conformance.vmxnet3_layout import (
     OUTGOING,
     rx_descriptor,
     rx_descriptors,

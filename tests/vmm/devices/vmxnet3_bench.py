@@ -6,7 +6,7 @@ import struct
 from typing import NamedTuple
 
 from tests.vmm.pci.wires import Wires
-from virtproof.conformance import vmxnet3 as layout
+from virtproof.conformance import vmxnet3_layout as layout
 from virtproof.spec.vmxnet3 import Cmd, Register
 from virtproof.vmm.devices.vmxnet3.adapter import Vmxnet3
 from virtproof.vmm.events import EventLoop, ManualClock
