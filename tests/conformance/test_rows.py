@@ -52,6 +52,7 @@ COMPLETE = (
     "smp",
     "timers",
     "traps",
+    "vmxnet3",
 )
 OMITTED = {
     row["id"]: row["reason"]
