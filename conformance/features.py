@@ -61,6 +61,7 @@ FEATURES = {f.name: f for f in (
     Feature("avx512f",    0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).avx512f),
     Feature("la57",       0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).la57),
     Feature("pku",        0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).pku),
+    Feature("pks",        0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).pks),
     Feature("tsc_adjust", 0x7,         0, "ebx", lambda v: cpuid.Leaf7Ebx(v).tsc_adjust),
     Feature("rdpid",      0x7,         0, "ecx", lambda v: cpuid.Leaf7Ecx(v).rdpid),
     Feature("spec_ctrl",  0x7,         0, "edx", lambda v: cpuid.Leaf7Edx(v).ibrs_ibpb),

@@ -48,7 +48,7 @@ SOFTWARE = (
     Limit("branches", "its translator does not step from branch to branch",
           ("trap.db.tf_wrmsr_btf.long64*",)),
     Limit("implicit accesses", "its translator lets AC = 1 open user pages to the processor's own accesses",
-          ("pg.ctl.smap_implicit",)),
+          ("pg.ctl.smap_implicit", "pg.*.product.implicit_ac", "pg.*.product_pse.implicit_ac")),
     Limit("one processor", "it has one processor",
           ("pio.x.smp", "mmio.x.smp", "slat.smp_delete", "smp.mp_set")),
     Limit("halves of vectors", "its translator makes two accesses of 16 bytes before it looks where the page ends",

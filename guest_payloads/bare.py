@@ -36,10 +36,6 @@ def rom(mode: Mode, entries: Sequence[Entry], fill: Mapping[int, bytes] | None =
         raise ValueError(f"{len(entries)} entries, a table holds {CAPACITY}")
     image, stub = images.load(mode.value), images.load("bare")
     handlers = _HANDLERS.get(mode, "prot")
-    ram = bytearray(_part(stub, "ram_source", "low_source"))
-    for address, content in start.variables(stub, mode, image).items():
-        at = address - stub["ram"]
-        ram[at : at + len(content)] = content
     pieces = {
         image["image"]: image.data,
         image["count"]: _word(len(entries)),
@@ -47,8 +43,24 @@ def rom(mode: Mode, entries: Sequence[Entry], fill: Mapping[int, bytes] | None =
         image["on_done"]: _word(stub[f"done_{handlers}"]),
         image["table"]: b"".join(map(bytes, entries)),
         **(fill or {}),
+    }
+    return rom_of(start.variables(stub, mode, image), pieces, low=mode is Mode.REAL16)
+
+
+def rom_of(variables: Mapping[int, bytes], contents: Mapping[int, bytes], *, low: bool = False) -> bytes:
+    """The ROM of a machine with ``contents`` in memory, which is started as ``variables`` say (start.variables).
+
+    ``low``: what serves a trampoline in real mode is there, too.  Raises as ``rom`` does.
+    """
+    stub = images.load("bare")
+    ram = bytearray(_part(stub, "ram_source", "low_source"))
+    for address, content in variables.items():
+        at = address - stub["ram"]
+        ram[at : at + len(content)] = content
+    pieces = {
+        **contents,
         stub["ram"]: bytes(ram),
-        **({stub["low"]: _part(stub, "low_source", "low_end")} if mode is Mode.REAL16 else {}),
+        **({stub["low"]: _part(stub, "low_source", "low_end")} if low else {}),
     }
     packed = b"".join(_piece(address, data) for address, data in pieces.items()) + _piece(0, b"")
     if len(packed) > ROM_SIZE - STUB_SIZE:
@@ -131,6 +143,15 @@ class Listener:
             payload = bytes(self._heard[HEADER.size : HEADER.size + size])
             del self._heard[: HEADER.size + size]
             yield _said(kind, argument, payload)
+
+
+def behind_frames(heard: bytes | bytearray) -> bytes:
+    """What follows the frames that a machine begins with, which the emulator's own words may precede."""
+    at = heard.find(MAGIC)
+    while at >= 0 and heard.startswith(MAGIC, at) and len(heard) - at >= HEADER.size:
+        _, kind, _ = HEADER.unpack_from(heard, at)
+        at += HEADER.size + _PAYLOAD.get(kind, 0)
+    return bytes(heard[at:]) if at >= 0 else b""
 
 
 def _said(kind: bytes, argument: int, payload: bytes) -> Said:

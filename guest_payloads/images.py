@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from virtproof.guest_payloads import table
+from virtproof.guest_payloads import combination, table
 from virtproof.spec.fault import Fault
 
 HERE = Path(__file__).parent
@@ -44,11 +44,18 @@ def in_c(source: str) -> Recipe:
     return Recipe((source, *LIBRARY), "library/program.ld", "64", C_FLAGS)
 
 
+def permissions(machine: str, *flags: str) -> Recipe:
+    """The accesses under every combination, as 32-bit or as 64-bit code."""
+    return Recipe(("permissions.c", "permissions.S"), "permissions.ld", machine, (*C_FLAGS, *flags))
+
+
 LIBRARY = tuple(sorted(f"library/{file.name}" for file in (HERE / "library").glob("*.[cS]")))
 C_FLAGS = (
     "-std=gnu11", "-O2", "-Wall", "-Wextra", "-ffreestanding", "-fno-pic", "-fno-stack-protector",
     "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-mno-red-zone", "-mgeneral-regs-only",
 )  # fmt: skip
+
+HEADERS = {"table.h": table.c_header(), "permissions.h": combination.c_header()}
 
 # fmt: off
 RECIPES: Mapping[str, Recipe] = {
@@ -83,6 +90,8 @@ RECIPES: Mapping[str, Recipe] = {
     "bench":      in_c("bench.c"),
     "cpuid":      in_c("cpuid.c"),
     "msr":        in_c("msr.c"),
+    "permissions32": permissions("32", "-mregparm=3"),
+    "permissions64": permissions("64"),
 }
 # fmt: on
 
@@ -143,7 +152,8 @@ def build(name: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
         at = Path(work)
-        (at / "table.h").write_text(table.c_header())
+        for header, text in HEADERS.items():
+            (at / header).write_text(text)
         elf, binary, index = (str(at / f"{name}.{suffix}") for suffix in ("elf", "bin", "json"))
         objects = [str(at / f"{n}.o") for n in range(len(recipe.sources))]
         emulation = {"64": "elf_x86_64", "32": "elf_i386"}[recipe.machine]
@@ -170,7 +180,7 @@ def _run(*command: str) -> str:
 
 def _stamp(recipe: Recipe) -> str:
     """What an image depends on, as a hash."""
-    digest = hashlib.sha256(repr(recipe).encode() + table.c_header().encode())
+    digest = hashlib.sha256(repr((recipe, HEADERS)).encode())
     included = sorted((*HERE.glob("*.inc"), *HERE.glob("library/*.h")))
     for file in (*(HERE / source for source in recipe.sources), HERE / recipe.linker_script, *included):
         digest.update(file.read_bytes())

@@ -45,13 +45,13 @@ static inline u64 rdtsc(void)
     return low | (u64)high << 32;
 }
 
-static inline u64 read_cr0(void) { u64 v; asm volatile("mov %%cr0, %0" : "=r"(v)); return v; }
-static inline u64 read_cr2(void) { u64 v; asm volatile("mov %%cr2, %0" : "=r"(v)); return v; }
-static inline u64 read_cr3(void) { u64 v; asm volatile("mov %%cr3, %0" : "=r"(v)); return v; }
-static inline u64 read_cr4(void) { u64 v; asm volatile("mov %%cr4, %0" : "=r"(v)); return v; }
-static inline void write_cr0(u64 v) { asm volatile("mov %0, %%cr0" : : "r"(v) : "memory"); }
-static inline void write_cr3(u64 v) { asm volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
-static inline void write_cr4(u64 v) { asm volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
+static inline u64 read_cr0(void) { unsigned long v; asm volatile("mov %%cr0, %0" : "=r"(v)); return v; }
+static inline u64 read_cr2(void) { unsigned long v; asm volatile("mov %%cr2, %0" : "=r"(v)); return v; }
+static inline u64 read_cr3(void) { unsigned long v; asm volatile("mov %%cr3, %0" : "=r"(v)); return v; }
+static inline u64 read_cr4(void) { unsigned long v; asm volatile("mov %%cr4, %0" : "=r"(v)); return v; }
+static inline void write_cr0(u64 v) { asm volatile("mov %0, %%cr0" : : "r"((unsigned long)v) : "memory"); }
+static inline void write_cr3(u64 v) { asm volatile("mov %0, %%cr3" : : "r"((unsigned long)v) : "memory"); }
+static inline void write_cr4(u64 v) { asm volatile("mov %0, %%cr4" : : "r"((unsigned long)v) : "memory"); }
 static inline void invlpg(const void *at) { asm volatile("invlpg %0" : : "m"(*(const char *)at) : "memory"); }
 
 static inline void pause(void) { asm volatile("pause" ::: "memory"); }

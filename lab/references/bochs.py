@@ -11,15 +11,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from virtproof.guest_payloads.table import Entry
-from virtproof.guest_payloads.trampoline import Mode
 from virtproof.lab import cache
 from virtproof.lab.hosts.bochs import BUILT
 from virtproof.lab.references import emulator
-from virtproof.lab.references.reference import Machine, ReferenceMissing, Walked
+from virtproof.lab.references.emulator import Emulator
+from virtproof.lab.references.reference import Machine, ReferenceMissing
 from virtproof.spec.fault import Fault
 
 VARIABLE = "VIRTPROOF_BOCHS"  # names another build
@@ -27,13 +25,13 @@ CPUS = ("corei7_skylake_x", "corei7_icelake_u")
 NO_VGA = b"\x55\xaa\x01".ljust(511, b"\0") + b"\0"  # Bochs insists on a video BIOS: one that nobody calls
 
 
-class Bochs:
+class Bochs(Emulator):
     """One build of Bochs."""
 
     cpus = CPUS
 
     def __init__(self, program: str, version: str) -> None:
-        self.program, self.name = program, f"bochs {version}"
+        super().__init__(program, f"bochs {version}")
 
     @classmethod
     def find(cls) -> Bochs:
@@ -56,18 +54,7 @@ class Bochs:
             raise Fault(f"run {program} --help", f"it does not say its version: {text[-200:]}", f"set {VARIABLE}")
         return cls(program, found[1])
 
-    def walk(
-        self,
-        machine: Machine,
-        mode: Mode,
-        entries: Sequence[Entry],
-        *,
-        seconds: float,
-        fill: Mapping[int, bytes] | None = None,
-    ) -> Walked:
-        return emulator.walk(self._command, machine, mode, entries, fill or {}, seconds)
-
-    def _command(self, folder: Path, rom: Path, machine: Machine) -> list[str]:
+    def command(self, folder: Path, rom: Path, machine: Machine) -> list[str]:
         (folder / "vgarom").write_bytes(NO_VGA)
         (folder / "bochsrc").write_text(_bochsrc(self._display, rom, machine))
         return [self.program, "-q", "-f", "bochsrc"]

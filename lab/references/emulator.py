@@ -10,11 +10,11 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from virtproof.guest_payloads import bare
 from virtproof.guest_payloads.bare import Cpuid, Ended, Listener, Reset, Seen, Started
@@ -30,12 +30,6 @@ START_SECONDS = 20.0  # an emulator that has not reset its processor by then han
 ATTEMPTS = 4  # to start
 LOG_BYTES = 600  # of a log that are quoted
 READ = 1 << 16
-
-
-class Builder(Protocol):
-    """Says how a machine is started: writes what it needs to ``folder`` and returns the command."""
-
-    def __call__(self, folder: Path, rom: Path, machine: Machine) -> list[str]: ...
 
 
 @dataclass(slots=True)
@@ -70,54 +64,98 @@ class Boot:
         return True
 
 
-def walk(
-    build: Builder, machine: Machine, mode: Mode, entries: Sequence[Entry], fill: Mapping[int, bytes], seconds: float
-) -> Walked:
-    """Run a table in as many boots as it leaves no machine alive.  Raises Fault where none starts."""
-    walked = Walked()
-    while len(walked.answers) < len(entries):
-        rest = entries[len(walked.answers) : len(walked.answers) + CAPACITY]
-        boot = _started(build, bare.rom(mode, rest, fill), len(rest), machine, seconds)
-        walked.cpuid = tuple(boot.cpuid)
-        walked.answers += _answers(boot, seconds)
-    return walked
+class Emulator(ABC):
+    """An emulator of one kind: a reference whose machines are child processes."""
 
+    def __init__(self, program: str, name: str) -> None:
+        self.program, self.name = program, name
 
-def _started(build: Builder, rom: bytes, count: int, machine: Machine, seconds: float) -> Boot:
-    """Boot until a machine has started its first entry.  Raises Fault with what the last one left in its logs."""
-    for _ in range(ATTEMPTS):
-        with _folder() as folder:
-            boot = _boot(build, folder, rom, count, machine, seconds)
-            if boot.started:
-                return boot
-            logs = _logs(folder)
-    raise Fault(
-        f"boot an emulated {machine.cpu}",
-        f"it did not start in {ATTEMPTS} attempts; its log ends: {logs}",
-        "see docs/references.md",
-    )
+    @abstractmethod
+    def command(self, folder: Path, rom: Path, machine: Machine) -> list[str]:
+        """How a machine is started: writes what it needs to ``folder`` and returns the command."""
 
+    def walk(
+        self,
+        machine: Machine,
+        mode: Mode,
+        entries: Sequence[Entry],
+        *,
+        seconds: float,
+        fill: Mapping[int, bytes] | None = None,
+    ) -> Walked:
+        """Run a table in as many boots as it leaves no machine alive.  Raises Fault where none starts."""
+        walked = Walked()
+        while len(walked.answers) < len(entries):
+            rest = entries[len(walked.answers) : len(walked.answers) + CAPACITY]
+            boot = self._started(bare.rom(mode, rest, fill or {}), len(rest), machine, seconds)
+            walked.cpuid = tuple(boot.cpuid)
+            walked.answers += _answers(boot, seconds)
+        return walked
 
-def _boot(build: Builder, folder: Path, rom: bytes, count: int, machine: Machine, seconds: float) -> Boot:
-    """One boot, up to its end or to an entry that does not end."""
-    (folder / "rom").write_bytes(rom)
-    boot, listener = Boot(count), Listener()
-    with _running(build(folder, folder / "rom", machine), folder) as process:
-        assert process.stdout is not None
-        deadline = time.monotonic() + START_SECONDS
-        while (left := deadline - time.monotonic()) > 0:
-            if not select.select([process.stdout], [], [], left)[0]:
+    def console(self, machine: Machine, rom: bytes, size: int, *, seconds: float) -> bytes:
+        """Boot a ROM; return what its guest writes to the debug console behind the frames of bare.S, ``size`` bytes.
+
+        Fewer come where the machine stops, or where nothing comes for ``seconds``: the last of a few attempts.
+        """
+        said = b""
+        for _ in range(ATTEMPTS):
+            said = self._said(machine, rom, size, seconds)
+            if said:
                 break
-            heard = os.read(process.stdout.fileno(), READ)
-            if not heard:
-                return boot
-            before = boot.resets, boot.started
-            if not all(boot.take(said) for said in listener.hear(heard)):
-                return boot
-            if (boot.resets, boot.started) != before:
-                deadline = time.monotonic() + seconds
-    boot.timed_out = True
-    return boot
+        return said
+
+    def _said(self, machine: Machine, rom: bytes, size: int, seconds: float) -> bytes:
+        with _folder() as folder, self._machine(folder, rom, machine) as output:
+            heard = bytearray()
+            while len(said := bare.behind_frames(heard)) < size:
+                if not select.select([output], [], [], seconds)[0]:
+                    break
+                more = os.read(output, READ)
+                if not more:
+                    break
+                heard += more
+        return said[:size]
+
+    def _started(self, rom: bytes, count: int, machine: Machine, seconds: float) -> Boot:
+        """Boot until a machine has started its first entry.  Raises Fault with what the last one left in its logs."""
+        for _ in range(ATTEMPTS):
+            with _folder() as folder:
+                boot = self._boot(folder, rom, count, machine, seconds)
+                if boot.started:
+                    return boot
+                logs = _logs(folder)
+        raise Fault(
+            f"boot an emulated {machine.cpu}",
+            f"it did not start in {ATTEMPTS} attempts; its log ends: {logs}",
+            "see docs/references.md",
+        )
+
+    def _boot(self, folder: Path, rom: bytes, count: int, machine: Machine, seconds: float) -> Boot:
+        """One boot, up to its end or to an entry that does not end."""
+        boot, listener = Boot(count), Listener()
+        with self._machine(folder, rom, machine) as output:
+            deadline = time.monotonic() + START_SECONDS
+            while (left := deadline - time.monotonic()) > 0:
+                if not select.select([output], [], [], left)[0]:
+                    break
+                heard = os.read(output, READ)
+                if not heard:
+                    return boot
+                before = boot.resets, boot.started
+                if not all(boot.take(said) for said in listener.hear(heard)):
+                    return boot
+                if (boot.resets, boot.started) != before:
+                    deadline = time.monotonic() + seconds
+        boot.timed_out = True
+        return boot
+
+    @contextmanager
+    def _machine(self, folder: Path, rom: bytes, machine: Machine) -> Iterator[int]:
+        """A machine while it runs: the descriptor that its debug console is read from."""
+        (folder / "rom").write_bytes(rom)
+        with _running(self.command(folder, folder / "rom", machine), folder) as process:
+            assert process.stdout is not None
+            yield process.stdout.fileno()
 
 
 def _answers(boot: Boot, seconds: float) -> Iterator[Answer]:

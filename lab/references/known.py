@@ -266,7 +266,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         id="pvm-no-paging32", on="kvm_pvm", kind=Kind.LIMIT,
-        cases=("pg.p32.*", "pg.pae.*", "pg.ad.pae", "*.pae32", "mode.trans.pm16"), fields=(ANSWER,), saw=("shutdown (triple fault)",),
+        cases=("pg.p32.*", "pg.pae.*", "pg.ad.pae", "*.pae32", "mode.trans.pm16"), fields=(ANSWER,), saw=("shutdown (triple fault)*",),
         reason="a guest outside long mode shuts down when it has paging on, or when it leaves protected mode",
         source="docs/hosts.md, kvm_pvm",
     ),

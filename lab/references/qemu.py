@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from virtproof.guest_payloads.table import Entry
-from virtproof.guest_payloads.trampoline import Mode
 from virtproof.lab.references import emulator
-from virtproof.lab.references.reference import Machine, ReferenceMissing, Walked
+from virtproof.lab.references.emulator import Emulator
+from virtproof.lab.references.reference import Machine, ReferenceMissing
 from virtproof.spec.fault import Fault
 
 PROGRAM = "qemu-system-x86_64"
 
 
-class Qemu:
+class Qemu(Emulator):
     """The QEMU on PATH."""
 
     cpus = ("max,la57=off",)
 
     def __init__(self, program: str, version: str) -> None:
-        self.program, self.name = program, f"qemu {version}"
+        super().__init__(program, f"qemu {version}")
 
     @classmethod
     def find(cls) -> Qemu:
@@ -39,18 +37,7 @@ class Qemu:
             raise Fault(f"run {program} --version", f"it does not say its version: {text[-200:]}", "install another")
         return cls(program, found[1])
 
-    def walk(
-        self,
-        machine: Machine,
-        mode: Mode,
-        entries: Sequence[Entry],
-        *,
-        seconds: float,
-        fill: Mapping[int, bytes] | None = None,
-    ) -> Walked:
-        return emulator.walk(self._command, machine, mode, entries, fill or {}, seconds)
-
-    def _command(self, folder: Path, rom: Path, machine: Machine) -> list[str]:
+    def command(self, folder: Path, rom: Path, machine: Machine) -> list[str]:
         return [
             self.program, "-accel", "tcg", "-machine", "pc", "-cpu", machine.cpu, "-m", str(machine.memory),
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-bios", str(rom),

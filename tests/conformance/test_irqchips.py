@@ -5,8 +5,6 @@ They run with KVM, and on the software engine.  On the kernel's controllers they
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from virtproof.conformance.areas.smp import exits
@@ -14,7 +12,6 @@ from virtproof.conformance.case import Case
 from virtproof.conformance.catalogue import all_cases
 from virtproof.conformance.execute import execute
 from virtproof.results import CaseResult, Verdict
-from virtproof.spec.fault import Fault
 from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.engines.software.engine import SoftwareEngine
 
@@ -30,16 +27,6 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def monitors(engine: KvmEngine) -> KvmEngine:
     """KVM without its interrupt controllers."""
     return KvmEngine(engine.kvm, kernel_irqchip=False)
-
-
-@pytest.fixture(scope="module")
-def software() -> Iterator[SoftwareEngine]:
-    try:
-        made = SoftwareEngine()
-    except Fault as fault:
-        pytest.skip(str(fault))
-    with made:
-        yield made
 
 
 @pytest.mark.kvm

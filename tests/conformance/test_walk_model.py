@@ -1,8 +1,6 @@
-"""The model of the walk: on tables written out here, and against the expectations of every row it can speak about."""
+"""The model of the walk against the expectations of every row that it can speak about."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import pytest
 
@@ -13,79 +11,11 @@ from virtproof.guest_payloads.table import SetKind
 from virtproof.guest_payloads.trampoline import INITIAL, Mode
 from virtproof.spec.x86.control import Cr0, Cr4, Efer
 from virtproof.spec.x86.flags import Rflags
-from virtproof.spec.x86.paging import Page1G, Page2M, Page4K, Table64
 from virtproof.spec.x86.walk import Access, Control, Page, PageFault, after, walk
 
-PML4, PDPT, PD, PT, FRAME = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000
 OPEN = 7  # present, writable, user
-ADDRESS = 0x0000_0080_4060_7123  # indices 1, 1, 3, 7
-READ, USUAL = Access(), Control()
-TABLES = {PML4 + 8: PDPT | OPEN, PDPT + 8: PD | OPEN, PD + 3 * 8: PT | OPEN, PT + 7 * 8: FRAME | OPEN}
 
-
-def walked(
-    tables: Mapping[int, int],
-    access: Access = READ,
-    control: Control = USUAL,
-    address: int = ADDRESS,
-) -> Page | PageFault:
-    return walk(lambda at: tables.get(at, 0), PML4, address, access, control)
-
-
-def test_four_levels_lead_to_the_byte() -> None:
-    page = walked(TABLES)
-    assert isinstance(page, Page)
-    assert (page.physical, page.size) == (FRAME + 0x123, 0x1000)
-    assert (page.write, page.user, page.execute) == (True, True, True)
-    assert [at for at, _ in page.entries] == list(TABLES)
-
-
-@pytest.mark.parametrize(
-    ("at", "entry", "physical", "size"),
-    [
-        (PD + 3 * 8, 0x4000_0000 | Page2M.ps.mask | OPEN, 0x4000_7123, 1 << 21),
-        (PDPT + 8, 0x8000_0000 | Page1G.ps.mask | OPEN, 0x8060_7123, 1 << 30),
-    ],
-)
-def test_a_large_page_ends_the_walk(at: int, entry: int, physical: int, size: int) -> None:
-    page = walked({**TABLES, at: entry})
-    assert isinstance(page, Page)
-    assert (page.physical, page.size) == (physical, size)
-
-
-def test_bit_12_of_a_large_page_is_pat_and_no_address() -> None:
-    page = walked({**TABLES, PD + 3 * 8: 0x4000_0000 | Page2M.ps.mask | Page2M.pat.mask | OPEN})
-    assert isinstance(page, Page)
-    assert page.physical == 0x4000_7123
-
-
-def test_every_level_must_grant() -> None:
-    for at, entry in TABLES.items():
-        page = walked({**TABLES, at: entry & ~(Table64.rw.mask | Table64.us.mask) | Table64.xd.mask})
-        assert isinstance(page, Page)
-        assert (page.write, page.user, page.execute) == (False, False, False)
-
-
-def test_an_access_marks_all_entries_and_a_write_the_leaf() -> None:
-    page = walked(TABLES)
-    assert isinstance(page, Page)
-    read = {at: value | Table64.a.mask for at, value in TABLES.items()}
-    assert after(page, READ) == read
-    assert after(page, Access(write=True)) == {**read, PT + 7 * 8: FRAME | OPEN | Page4K.a.mask | Page4K.d.mask}
-
-
-def test_without_gigabyte_pages_ps_of_a_pdpte_is_reserved() -> None:
-    tables = {**TABLES, PDPT + 8: Page1G.ps.mask | OPEN}
-    assert isinstance(walked(tables), Page)
-    assert walked(tables, control=Control(gigabyte_pages=False)) == PageFault(0b1001)  # type: ignore[arg-type]
-
-
-def test_an_address_that_is_not_canonical_is_not_walked() -> None:
-    with pytest.raises(ValueError, match="0x800000000000 is not canonical"):
-        walked(TABLES, address=1 << 47)
-
-
-# The rows: single reads, writes and fetches whose tables are written by sets.
+# Single reads, writes and fetches whose tables are written by sets.
 
 SYMBOLS = {
     "pml4": 0x10_0000,
