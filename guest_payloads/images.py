@@ -75,6 +75,7 @@ RECIPES: Mapping[str, Recipe] = {
     "lapic":      in_c("lapic.c"),
     "requests":   in_c("requests.c"),
     "accesses":   in_c("devices/accesses.c"),
+    "e1000":      in_c("devices/e1000.c"),
     "races":      in_c("devices/races.c"),
     "ipi":        in_c("ipi.c"),
     "nmi":        in_c("nmi.c"),
