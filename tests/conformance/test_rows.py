@@ -37,6 +37,7 @@ COMPLETE = (
     "claims",
     "cpuid",
     "dma",
+    "e1000",
     "interrupts",
     "irq_routing",
     "isolation",
