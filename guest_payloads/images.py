@@ -77,6 +77,7 @@ RECIPES: Mapping[str, Recipe] = {
     "accesses":   in_c("devices/accesses.c"),
     "e1000":      in_c("devices/e1000.c"),
     "races":      in_c("devices/races.c"),
+    "vmxnet3":    in_c("devices/vmxnet3.c"),
     "ipi":        in_c("ipi.c"),
     "nmi":        in_c("nmi.c"),
     "startup":    in_c("startup.c"),
