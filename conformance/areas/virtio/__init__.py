@@ -1,0 +1,1 @@
+"""Virtio over PCI: the transport, virtqueues and the devices of each kind."""
