@@ -6,7 +6,7 @@ Rings and buffers have fixed places, so a script names them by number.  Time sta
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from virtproof.vmm.devices.virtio.transport import COMMON_AT, DEVICE_AT, ISR_AT,
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.events import After, EventLoop, ManualClock
 from virtproof.vmm.machine import Machine
+from virtproof.vmm.network.loopback import Loopback
 from virtproof.vmm.scsi.block import DiskUnit
 
 FUNCTION = 2 << 3  # device << 3 | function
@@ -98,6 +99,7 @@ class Rig:
     def __init__(self, machine: Machine, make: Callable[[After], tuple[PciPersonality, Any]]) -> None:
         self.clock = ManualClock()
         self._loop = EventLoop(self.clock)
+        self.device: Any
         self.device, self.end = make(self._loop.after)
         self.board = Board(machine)
         self.board.add(self.device, slot=FUNCTION >> 3)
@@ -116,6 +118,16 @@ def net(machine: Machine) -> Rig:
     def make(after: After) -> tuple[PciPersonality, Any]:
         cable = Cable()
         return VirtioNet(MAC, cable, after), cable
+
+    return Rig(machine, make)
+
+
+def looped_net(machine: Machine) -> Rig:
+    """What it sends comes back."""
+
+    def make(after: After) -> tuple[PciPersonality, Any]:
+        plug = Loopback(after)
+        return VirtioNet(MAC, plug, after), plug
 
     return Rig(machine, make)
 
@@ -159,16 +171,17 @@ def virtio(where: str) -> Cite:
 def family(area: str, where: str) -> Callable[..., HostScript]:
     """A maker of scripts that share area and section: id, title, build, steps; further fields by keyword."""
 
-    def of(id: str, title: str, build: Build, *steps: Step | tuple[Step, ...], **more: Any) -> HostScript:  # noqa: A002
+    def of(id: str, title: str, build: Build, *steps: Step | tuple[Any, ...], **more: Any) -> HostScript:  # noqa: A002
         return script(id, title, area, (virtio(where),), build, *flat(steps), **more)
 
     return of
 
 
-def flat(steps: Iterable[Step | tuple[Step, ...]]) -> Iterable[Step]:
+def flat(steps: Iterable[Any]) -> Iterator[Step]:
+    """Steps, and tuples of steps and tuples, one behind the other."""
     for step in steps:
         if isinstance(step, tuple):
-            yield from step
+            yield from flat(step)
         else:
             yield step
 

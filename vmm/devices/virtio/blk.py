@@ -77,7 +77,7 @@ class VirtioBlk(PciPersonality):
         match kind:
             case RequestType.IN if room % SECTOR == 0:
                 return chain.write(self._disk.read(sector, room // SECTOR)), RequestStatus.OK
-            case RequestType.OUT if length % SECTOR == 0:
+            case RequestType.OUT if length % SECTOR == 0 and not self._disk.read_only:
                 self._disk.write(sector, chain.read(spec.REQUEST_HEADER, length))
             case RequestType.FLUSH:
                 self._disk.flush()

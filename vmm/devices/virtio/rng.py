@@ -17,7 +17,7 @@ class VirtioRng(PciPersonality):
     """Fills requests from ``source``, which makes that many random bytes."""
 
     kind = DeviceId.ENTROPY
-    queue_sizes = (8,)
+    queue_sizes = (64,)
 
     def __init__(self, after: After, *, source: Callable[[int], bytes] = os.urandom, legacy: bool = True) -> None:
         self._source = source
