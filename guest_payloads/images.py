@@ -78,6 +78,8 @@ RECIPES: Mapping[str, Recipe] = {
     "e1000":      in_c("devices/e1000.c"),
     "races":      in_c("devices/races.c"),
     "vmxnet3":    in_c("devices/vmxnet3.c"),
+    "virtio_net": in_c("devices/virtio_net.c"),
+    "virtio_blk": in_c("devices/virtio_blk.c"),
     "ipi":        in_c("ipi.c"),
     "nmi":        in_c("nmi.c"),
     "startup":    in_c("startup.c"),
@@ -183,7 +185,7 @@ def _run(*command: str) -> str:
 def _stamp(recipe: Recipe) -> str:
     """What an image depends on, as a hash."""
     digest = hashlib.sha256(repr((recipe, HEADERS)).encode())
-    included = sorted((*HERE.glob("*.inc"), *HERE.glob("library/*.h")))
+    included = sorted((*HERE.glob("*.inc"), *HERE.glob("library/*.h"), *HERE.glob("devices/*.h")))
     for file in (*(HERE / source for source in recipe.sources), HERE / recipe.linker_script, *included):
         digest.update(file.read_bytes())
     return digest.hexdigest()

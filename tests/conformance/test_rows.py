@@ -53,6 +53,7 @@ COMPLETE = (
     "smp",
     "timers",
     "traps",
+    "virtio",
     "vmxnet3",
 )
 OMITTED = {
