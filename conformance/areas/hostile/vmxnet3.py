@@ -84,6 +84,7 @@ FAILED = tuple(range(1, 256))
 ALL_ONES = 0xFFFF_FFFF
 HOLE = 0xD000_0000  # nothing answers there
 TOP = MEMORY
+NOT_ALIGNED = QUEUES + 0x40
 TX_ERRORS, RX_ERRORS, RX_NO_BUFFER = QUEUES + 88 + 64, QUEUES + 256 + 88 + 72, QUEUES + 256 + 88 + 64
 FRAME = plain()
 SEGMENT = tcp(bytes(200))
@@ -200,7 +201,9 @@ CASES: tuple[Case, ...] = (
          refused(shared(tx=0)), Store(SHARED + 62, 2, 0x0001), command(ACTIVATE, FAILED), Store(SHARED + 62, 2, 0x0000), command(ACTIVATE, FAILED),
          silent(), Store(SHARED + 62, 2, 0x0101), command(ACTIVATE)),
     rule("hostile.vmxnet3.queues_255", "More queues than there can be are refused", "Vmxnet3_MiscConf, numTxQueues",
-         refused(shared(tx=255, rx=255)), *([Store(SHARED + 62, 1, tx), Store(SHARED + 63, 1, rx), command(ACTIVATE, FAILED)] for tx, rx in ((9, 1), (1, 17), (255, 1), (1, 255))),
+         Put(QUEUES + 0x1000, tx_queue() + rx_queue() * 17), refused(shared(tx=255, rx=255), (tx_queue(),) * 9 + (rx_queue(),)),
+         *([Store(SHARED + 62, 1, tx), Store(SHARED + 63, 1, rx), Store(SHARED + 40, 8, at), command(ACTIVATE, FAILED)]
+           for tx, rx, at in ((9, 1, QUEUES), (1, 17, QUEUES + 0x1000), (255, 1, QUEUES), (1, 255, QUEUES + 0x1000))),
          *(Store(TXPROD + 8 * n, 4, 1) for n in range(64)), silent()),
     rule("hostile.vmxnet3.mtu_bad", "An MTU that cannot be is refused, or another is taken", "Vmxnet3_MiscConf, mtu",
          laid_out(shared(mtu=0)), in_tx_ring(tx_descriptor(length=1514)), in_rx_ring(rx_descriptors(1)), locate(), command(ACTIVATE, (0, *FAILED)), tx_bell(1), arrives(plain(1514)),
@@ -232,7 +235,8 @@ CASES: tuple[Case, ...] = (
          at_most(0), Load(MESSAGES + 12, 4, 1), well()),
     rule("hostile.vmxnet3.queuedesc_oob", "A table of queues outside memory is refused", "Vmxnet3_MiscConf, queueDescPA",
          Put(SHARED, shared()), *([Store(SHARED + 40, 8, at), locate(), command(ACTIVATE, FAILED)]
-                                  for at in (TOP, TOP - 256, (1 << 64) - 128, 1 << 63, HOLE, PT, QUEUES + 1, QUEUES + 64)), silent(), well()),
+                                  for at in (TOP, TOP - 256, (1 << 64) - 128, 1 << 63, HOLE, PT, NOT_ALIGNED)),
+         Put(NOT_ALIGNED, tx_queue() + rx_queue()), silent(), well()),
     rule("hostile.vmxnet3.tx_all_valid", "A packet without an end is looked for once round, and stops the queue", "VMXNET3_ERR_NOEOP",
          in_tx_ring(*[tx_descriptor(eop=0)] * 32), activated(), tx_bell(31), sent(), stopped(QueueError.NO_EOP), Load(SHARED_ECR, 4, 2),
          tx_bell(0), tx_bell(1), sent(), no_tx_completion(0), well()),

@@ -143,8 +143,9 @@ class RxQueue:
             else:
                 self.completions.push(first | NOT_CHECKED, 0, len(data), _TYPE)
             taken[number] = place + 1
-        for number, count in enumerate(taken):
-            self.rings[number].take(count)
+        for ring, count in zip(self.rings, taken, strict=True):
+            if count:
+                ring.take(count)
         self._count(frame, error)
 
     def _count(self, frame: bytes, error: int) -> None:
