@@ -74,7 +74,7 @@ class Requirement:
             return f"fact {self.fact} {said}"
         if self.claims:
             proven = ", proven by guests" if self.proven else ""
-            return f"claim {' or '.join(self.claims)}: {', '.join(self.layers)} not no{proven}"
+            return f"claim {' or '.join(self.claims)}: yes in {', '.join(self.layers)}, where they apply{proven}"
         of = " or ".join((*self.cases, *(f"area {area}" for area in self.areas)))
         least = f" up to priority {self.up_to_priority}" if self.up_to_priority < 3 else ""
         return f"no case of {of}{least} comes out wrong"

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from virtproof.reports.charts import cost_chart, nic_rows
+from virtproof.reports.details import pack
 from virtproof.reports.digest import digest
 from virtproof.reports.printable import printable_values
 from virtproof.results import CaseResult, Evidence, FactAnswer, Proof, Run, Standing, Verdict
@@ -21,11 +23,11 @@ from virtproof.results import CaseResult, Evidence, FactAnswer, Proof, Run, Stan
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# Characters of evidence lines that one report shows, of failing and of other cases: they keep 5,000 cases below
-# 3 MB.  The report names the place where the rest is.
-FAILING_BUDGET = 600_000
-QUIET_BUDGET = 100_000
+# Failing cases are in the page as markup, the first few open, up to so many characters of evidence: they can be read
+# where no script runs.  All others are packed, and shown by the script.
+FAILING_BUDGET = 300_000
 CASE_BUDGET = 16_000
+OPEN = 40
 
 # How a word is shown.  Each tone has a colour and a sign of its own; the word itself always stands beside them.
 TONES = {
@@ -54,16 +56,28 @@ def render_html(run: Run, evidence: Evidence | None = None) -> str:
     """The report as one document; without evidence it shows what run.json has: counts and failing cases."""
     run, evidence = printable_values(run), printable_values(evidence)
     cases = evidence.cases if evidence else run.failing
+    areas = _areas(run, cases)
+    references = {cite: number for number, cite in enumerate(_cited(cases), 1)}
+    shown = _shown(areas)
+    packed = [case for area in areas for case in (*area.failing, *area.quiet) if id(case) not in shown]
     page = _environment()
     script, style = (_source(page, name) for name in ("report.js", "report.css"))
     return page.get_template("report.html.j2").render(
         run=run,
         evidence=evidence,
         first=digest(run),
-        areas=_areas(run, cases),
-        shown=_shown(cases),
-        references={cite: number for number, cite in enumerate(_cited(cases), 1)},
+        areas=areas,
+        shown=shown,
+        opened=set(list(shown)[:OPEN]),
+        references=references,
+        details=pack(packed, references) if packed else "",
         known_cases={case.id for case in cases},
+        claimed={claim.name for claim in run.claims},
+        facts={fact.id: fact for fact in evidence.facts} if evidence else {},
+        silent=_by_reason(evidence.facts) if evidence else {},
+        costs=cost_chart(evidence.costs) if evidence else None,
+        nics=nic_rows(evidence.nics) if evidence else (),
+        without_nic=[nic for nic in evidence.nics if nic.packets <= 0] if evidence else [],
         met=sum(finding.standing is Standing.MET for finding in run.findings),
         judged=sum(finding.standing is not Standing.NOT_APPLICABLE for finding in run.findings),
         proven=sum(claim.proof is Proof.PROVEN for claim in run.claims),
@@ -85,8 +99,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"tone": _tone, "slug": _slug, "fact": _fact_value, "moment": _moment}
+    page.filters |= {"tone": _tone, "slug": _slug, "fact": _fact_value, "moment": _moment, "grouped": _grouped}
     page.tests["compact"] = _is_compact
+    page.globals["identity"] = id
     return page
 
 
@@ -126,16 +141,26 @@ def _cited(cases: Iterable[CaseResult]) -> Iterable[str]:
     return dict.fromkeys(cite for case in cases for cite in case.cite)
 
 
-def _shown(cases: Iterable[CaseResult]) -> dict[str, tuple[str, ...]]:
-    """The evidence lines to show of each case, by its id."""
-    left = {True: FAILING_BUDGET, False: QUIET_BUDGET}
-    shown: dict[str, tuple[str, ...]] = {}
-    for case in cases:
-        failing = case.verdict in FAILING
-        lines = _within(case.evidence, min(left[failing], CASE_BUDGET))
-        left[failing] -= sum(map(len, lines))
-        shown[case.id] = lines
+def _shown(areas: Iterable[Area]) -> dict[int, tuple[str, ...]]:
+    """The evidence lines of each case that is in the page as markup, by its identity: ids may come twice."""
+    left = FAILING_BUDGET
+    shown: dict[int, tuple[str, ...]] = {}
+    for case in (case for area in areas for case in area.failing):
+        lines = _within(case.evidence, min(left, CASE_BUDGET))
+        left -= sum(map(len, lines)) + sum(len(c.expected) + len(c.observed) for c in case.checks)
+        if left < 0:
+            break
+        shown[id(case)] = lines
     return shown
+
+
+def _by_reason(facts: Iterable[FactAnswer]) -> dict[str, list[FactAnswer]]:
+    """The facts that nobody knows, by why; the reason of most comes first."""
+    found: dict[str, list[FactAnswer]] = {}
+    for fact in facts:
+        if fact.unknown is not None:
+            found.setdefault(fact.unknown, []).append(fact)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
 def _within(lines: tuple[str, ...], budget: int) -> tuple[str, ...]:
@@ -163,8 +188,13 @@ def _fact_value(fact: FactAnswer) -> str:
             return str(fact.known)
 
 
+def _grouped(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
 def _moment(text: str) -> str:
-    return text.replace("T", " ").removesuffix("Z") + " UTC" if re.fullmatch(r"[-\dT:.]+Z", text) else text
+    found = re.fullmatch(r"([-\d]+)T([\d:.]+)(?:Z|\+00:00)", text)
+    return f"{found[1]} {found[2]} UTC" if found else text
 
 
 def _is_compact(case: CaseResult) -> bool:

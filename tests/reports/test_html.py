@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import html
 import itertools
+import json
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.reports.conftest import made_run, passing_case
 from virtproof import reports
 from virtproof.reports.html import render_html
 from virtproof.results import Backend, Baseline, Change, Evidence, Run, Technique, Verdict
@@ -25,13 +31,13 @@ Pair = tuple[Run, Evidence]
 class Page(HTMLParser):
     """Elements in order, and what is inside <script> and <style>; refuses wrong nesting."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, document: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.text = ""
-        self.sources: dict[str, str] = {"script": "", "style": ""}
+        self.sources: dict[str, str] = {"script": "", "style": "", "packed": ""}
         self.stack: list[str] = []
-        self.feed(html)
+        self.feed(document)
         self.close()
         assert not self.stack
 
@@ -48,9 +54,15 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.stack and self.stack[-1] in self.sources:
-            self.sources[self.stack[-1]] += data
+            acts = "type" not in self.elements[-1][1]
+            self.sources[self.stack[-1] if acts else "packed"] += data
         else:
             self.text += data
+
+    def details(self) -> list[dict[str, Any]]:
+        """What is packed for the script."""
+        found: list[dict[str, Any]] = json.loads(gzip.decompress(base64.b64decode(self.sources["packed"])))
+        return found
 
     def all(self, *tags: str) -> Iterator[dict[str, str]]:
         return (attrs for tag, attrs in self.elements if tag in tags)
@@ -99,25 +111,28 @@ def test_tables_and_controls_have_names(page: Page) -> None:
 
 def test_only_our_script_and_style_may_act(page: Page) -> None:
     policy = next(attrs["content"] for attrs in page.all("meta") if "http-equiv" in attrs)
-    for kind, source in page.sources.items():
+    for kind in ("script", "style"):
+        source = page.sources[kind]
         digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none'")
-    assert len(list(page.all("script"))) == 1
+    scripts = [attrs.get("type") for attrs in page.all("script")]
+    assert scripts in ([None], ["application/gzip;base64", None]), "one that acts, and data"
+    assert re.fullmatch("[A-Za-z0-9+/=]*", page.sources["packed"])
     assert {name for _, attrs in page.elements for name in attrs if name == "style" or name.startswith("on")} == set()
     assert not list(page.all("img", "link", "iframe", "object", "base"))
 
 
 def test_hostile_text_stays_text(runs: dict[str, Pair]) -> None:
-    html = render_html(*runs["hostile"])
+    document = render_html(*runs["hostile"])
 
-    assert "<script>alert" not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert "{{ 7*7 }}" in html
-    assert "\\x00 \\x1b[31mred\\x1b[0m \\ud800 \\u202eevil \\ufffe" in html
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202e\ufffe]", html)
-    assert "… (1044480 more characters)" in html
-    html.encode("utf-8")
+    assert "<script>alert" not in document
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in document
+    assert "{{ 7*7 }}" in document
+    assert "\\x00 \\x1b[31mred\\x1b[0m \\ud800 \\u202eevil \\ufffe" in document
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202e\ufffe]", document)
+    assert "… (1044480 more characters)" in document
+    document.encode("utf-8")
 
 
 def test_the_first_screen_answers(runs: dict[str, Pair]) -> None:
@@ -125,14 +140,15 @@ def test_the_first_screen_answers(runs: dict[str, Pair]) -> None:
 
     order = ["Not compliant", "does not meet 3 of 6", "What stands in the way", "switched it off and locked it",
              "Also noticed", "What to do", "Enter the BIOS set-up", "modprobe msr", "not proven, and why",
-             "Claims and proofs", "Requirements of profile", "Conformance", "Host", "Facts", "Run"]  # fmt: skip
+             "Host and run", "Claims and proofs", "Requirements of profile", "Conformance", "Waivers and deviations",
+             "What is unknown", "Facts", "Sign-off"]  # fmt: skip
     start = text.index("Not compliant Skip") if "Not compliant Skip" in text else text.index("Skip to the report")
     places = []
     for words in order:
         start = text.index(words, start)
         places.append(start)
     assert places == sorted(places)
-    first_screen = text[: text.index("A claim is proven where")]
+    first_screen = text[: text.index("Host and run System")]
     assert first_screen.count("switched it off and locked it") == 1, "one cause is told once"
     assert first_screen.count("Enter the BIOS set-up") == 1
 
@@ -149,9 +165,9 @@ def test_banners(runs: dict[str, Pair], name: str, banner: str) -> None:
 def test_guests_on_the_software_engine_have_a_banner_of_their_own(runs: dict[str, Pair]) -> None:
     run, evidence = runs["software backend"]
     backend = Backend(engine="software", name="unicorn 2.1.4", software=True)
-    html = render_html(replace(run, backend=backend), evidence)
-    assert "they say nothing about this host" in html
-    assert "unicorn 2.1.4" in html
+    document = render_html(replace(run, backend=backend), evidence)
+    assert "they say nothing about this host" in document
+    assert "unicorn 2.1.4" in document
 
 
 def test_failing_cases_are_open_and_passing_ones_are_not(runs: dict[str, Pair]) -> None:
@@ -159,15 +175,16 @@ def test_failing_cases_are_open_and_passing_ones_are_not(runs: dict[str, Pair]) 
     page = Page(render_html(run, evidence))
     cases = [attrs for attrs in page.all("details") if attrs.get("class") == "case"]
 
+    assert {attrs["data-v"] for attrs in cases if "data-packed" in attrs} == {"pass", "skip"}
     assert len(cases) == len(evidence.cases)
     assert {attrs["data-v"] for attrs in cases if "open" in attrs} == {"fail", "crash", "error"}
     assert {attrs["data-v"] for attrs in cases if "open" not in attrs} == {"pass", "skip"}
-    assert {f"case-{case.id}" for case in evidence.cases} <= {attrs.get("id") for attrs in page.all("div")}
+    assert {f"case-{case.id}" for case in evidence.cases} == {attrs["id"] for attrs in cases}
 
 
 def test_only_what_differs_is_marked(runs: dict[str, Pair]) -> None:
-    html = render_html(*runs["software backend"])
-    marked = re.findall(r'<tr class="mismatch"><th scope="row">(.*?)</th>', html)
+    document = render_html(*runs["software backend"])
+    marked = re.findall(r'<tr class="mismatch"><th scope="row">(.*?)</th>', document)
     assert marked == ["PTE.D", "PTE"]
 
 
@@ -186,20 +203,61 @@ def test_without_evidence_the_run_is_enough(runs: dict[str, Pair]) -> None:
 
 def test_five_thousand_cases_stay_small(big_run: Pair) -> None:
     run, evidence = big_run
-    html = render_html(run, evidence)
-    assert len(html.encode()) < 3_000_000
-    assert html.count('<details class="case"') == len(evidence.cases) == 5000
+    document = render_html(run, evidence)
+    assert len(document.encode()) < 3_000_000
+    assert document.count('<details class="case"') == len(evidence.cases) == 5000
+
+
+def test_a_packed_case_has_everything(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["software backend"]
+    document = render_html(run, evidence)
+    page = Page(document)
+    packed = [attrs["id"].removeprefix("case-") for attrs in page.all("details") if "data-packed" in attrs]
+    cites = re.findall(r"<li id=\"cite-\d+\">(.*?)</li>", document)
+    for name, detail in zip(packed, page.details(), strict=True):
+        case = next(case for case in evidence.cases if case.id == name)
+        assert detail.get("r", "") == case.reason
+        assert detail.get("e", "") == "\n".join(case.evidence)
+        assert [html.unescape(cites[number - 1]) for number in detail["c"]] == list(case.cite)
+        checks = [
+            (field, expected, expected if seen is None else seen, ok)
+            for field, expected, seen, ok in detail.get("k", [])
+        ]
+        assert checks == [(c.field, c.expected, c.observed, c.ok) for c in case.checks]
+
+
+def test_a_page_has_a_limit_and_says_what_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = random.Random(1)
+    cases = [passing_case("a", f"a.{n}.{{}}", "A", "long64") for n in range(40)]
+    cases = [replace(case, evidence=(noise.randbytes(2000).hex(),), checks=()) for case in cases]
+    monkeypatch.setattr("virtproof.reports.details.LIMIT", 30_000)
+    monkeypatch.setattr("virtproof.reports.details.BUDGETS", (1 << 20, 40_000, 0))
+    run, evidence = made_run(cases)
+    page = Page(render_html(run, evidence))
+    assert len(page.sources["packed"]) <= 30_000
+    assert [detail.get("m", False) for detail in page.details()] == [False] * 9 + [True] * 31
+
+
+def test_failing_cases_beyond_the_first_are_packed_and_closed(big_run: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("virtproof.reports.html.FAILING_BUDGET", 5000)
+    monkeypatch.setattr("virtproof.reports.html.OPEN", 3)
+    page = Page(render_html(*big_run))
+    failing = [attrs for attrs in page.all("details") if attrs.get("data-v") == "fail"]
+    assert ["open" in attrs for attrs in failing] == [True] * 3 + [False] * 97
+    inside = ["data-packed" not in attrs for attrs in failing]
+    assert inside == sorted(inside, reverse=True)
+    assert 3 < sum(inside) < 97
 
 
 def test_evidence_beyond_the_budget_is_named(runs: dict[str, Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     run, evidence = runs["software backend"]
     crash = next(case for case in evidence.cases if case.verdict is Verdict.CRASH)
     monkeypatch.setattr("virtproof.reports.html.FAILING_BUDGET", len("".join(crash.evidence[:2])))
-    html = render_html(run, replace(evidence, cases=(crash,)))
+    document = render_html(run, replace(evidence, cases=(crash,)))
 
-    assert crash.evidence[1] in html
-    assert crash.evidence[2] not in html
-    assert f"{len(crash.evidence) - 2} lines more in evidence.json.gz" in html
+    assert crash.evidence[1] in document
+    assert crash.evidence[2] not in document
+    assert f"{len(crash.evidence) - 2} lines more in evidence.json.gz" in document
 
 
 def contrast(one: str, other: str) -> float:
