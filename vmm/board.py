@@ -7,14 +7,35 @@ with Machine(engine, ram=64 << 20, cpuid=..., irqchip="kernel", pit=True) as mac
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 from virtproof.spec import i440fx
 from virtproof.spec.i440fx import Attributes, Segment
 from virtproof.spec.pci import CONFIG_ADDRESS, CONFIG_PORTS
+from virtproof.vmm.bus import Bus
 from virtproof.vmm.devices.i440fx import HostBridge
 from virtproof.vmm.devices.piix3 import IsaBridge
-from virtproof.vmm.machine import Machine
+from virtproof.vmm.events import EventLoop, Timer
+from virtproof.vmm.interrupts import InterruptSink
+from virtproof.vmm.memory import GuestMemory
 from virtproof.vmm.pci.bus import ConfigPorts, PciBus, PciDevice
 from virtproof.vmm.shadow import ShadowedMemory
+
+
+class Wired(Protocol):
+    """What the board wants of a machine: all of it but the processors."""
+
+    memory: GuestMemory
+    bus: Bus
+    events: EventLoop
+
+    @property
+    def interrupts(self) -> InterruptSink: ...
+    @property
+    def vcpus(self) -> Sequence[object]: ...
+    def after(self, ns: int, callback: Callable[[], None]) -> Timer: ...
+    def wire_timer(self) -> None: ...
 
 
 class Board:
@@ -24,7 +45,7 @@ class Board:
     RAM whatever the host bridge's registers hold.
     """
 
-    def __init__(self, machine: Machine, *, rom: bytes = b"") -> None:
+    def __init__(self, machine: Wired, *, rom: bytes = b"") -> None:
         self.machine = machine
         shadow = ShadowedMemory(machine.memory, machine.bus, rom).shadow if rom else _plain
         machine.wire_timer()

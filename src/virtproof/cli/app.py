@@ -41,6 +41,7 @@ COMMANDS = (
     "lab",
     "image",
     "crosscheck",
+    "qtest",
 )
 
 
