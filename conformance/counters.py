@@ -13,19 +13,12 @@ from types import MappingProxyType
 
 from virtproof.conformance.case import Program
 from virtproof.conformance.guest import Calls, Inapplicable, check_program
+from virtproof.conformance.of_kvm import kvm_vcpu
 from virtproof.results import Check
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.kvm_vcpu import KvmVcpu
 from virtproof.vmm.machine import Machine
 
 SECOND_LEVEL = MappingProxyType({"kvm_intel": "ept", "kvm_amd": "npt"})  # the parameter, by module
-
-
-def vcpu_of(machine: Machine) -> KvmVcpu:
-    """The first vCPU.  Raises ``Inapplicable`` where it is none of KVM's."""
-    if not isinstance(machine.vcpu, KvmVcpu):
-        raise Inapplicable("the engine has no counters")
-    return machine.vcpu
 
 
 def needs_hardware(engine: Engine, *names: str) -> None:
@@ -79,7 +72,7 @@ class Counted:
         """Do the act and read the counters."""
         if act in calls:
             calls[act](machine)
-        values = vcpu_of(machine).statistics()
+        values = kvm_vcpu(machine).statistics()
         self.readings[act] = {name: value for name, value in values.items() if isinstance(value, int)}
 
     @property

@@ -83,8 +83,6 @@ def missing(case: Case, engine: Engine) -> str:
     """Empty, or why the case does not apply to what the engine offers, or the engine cannot judge it."""
     if reason := limit(case.id, engine.name):
         return reason
-    if isinstance(case, Program) and case.vcpus > engine.max_vcpus:
-        return f"the case needs {case.vcpus} processors, and a guest of the {engine.name} engine has {engine.max_vcpus}"
     offered = engine.supported_cpuid() if case.requires else ()
     return next(filter(None, (FEATURES[name].absent(offered) for name in case.requires)), "")
 

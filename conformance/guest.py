@@ -112,6 +112,14 @@ def boot_together(rows: Sequence[Row], engine: Engine, *, seconds: float) -> Ite
         yield Booted(image, answer, b"")
 
 
+def needs_vcpus(engine: Engine, number: int) -> None:
+    """Raise ``Inapplicable`` where a guest of the engine has fewer processors."""
+    if number > engine.max_vcpus:
+        raise Inapplicable(
+            f"the case needs {number} processors, and a guest of the {engine.name} engine has {engine.max_vcpus}"
+        )
+
+
 def run_program(
     case: Program,
     engine: Engine,
@@ -124,10 +132,7 @@ def run_program(
     ``furnish`` adds to the machine before it runs.  ``calls`` maps a byte to what the host does when the program writes
     it to ``HOST_PORT``, while that vCPU waits.  Raises ``Inapplicable`` where the engine has not so many vCPUs.
     """
-    if case.vcpus > engine.max_vcpus:
-        raise Inapplicable(
-            f"the {engine.name} engine has machines of {engine.max_vcpus} vCPU, and this takes {case.vcpus}"
-        )
+    needs_vcpus(engine, case.vcpus)
     image = images.load(case.image)
     clock = ManualClock()
     acts = {n: _perform(act, None, clock) for n, act in enumerate(case.acts)}

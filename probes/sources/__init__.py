@@ -36,3 +36,11 @@ def read_bounded(path: str, limit: int) -> bytes:
         return data
     finally:
         os.close(fd)
+
+
+def attribute_text(path: str) -> str:
+    """An attribute of sysfs without its end of line; empty where it cannot be read."""
+    try:
+        return read_bounded(path, 256).decode("ascii", "replace").strip()
+    except OSError:
+        return ""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
-from virtproof.probes.sources import read_bounded, under, unread, why
+from virtproof.probes.sources import attribute_text, under, unread, why
 
 FOLDER = "/sys/class/net"
 MAX_LINKS = 1024
@@ -52,17 +52,10 @@ def _link(folder: str, identity: bool) -> dict[str, object]:
     found: dict[str, object] = {}
     if os.path.isdir(f"{folder}/bridge"):
         found["kind"] = "bridge"
-    elif re.fullmatch("0x[0-9a-f]{1,8}", flags := _text(f"{folder}/tun_flags")):
+    elif re.fullmatch("0x[0-9a-f]{1,8}", flags := attribute_text(f"{folder}/tun_flags")):
         found["kind"] = "tap" if int(flags, 16) & IFF_TAP else "tun"
     with suppress(OSError):  # no hardware behind it
         found["device"] = os.path.basename(os.readlink(f"{folder}/device"))[:64]
-    if identity and (address := _text(f"{folder}/address")):
+    if identity and (address := attribute_text(f"{folder}/address")):
         found["address"] = address[:64]
     return found
-
-
-def _text(path: str) -> str:
-    try:
-        return read_bounded(path, 256).decode("ascii", "replace").strip()
-    except OSError:
-        return ""

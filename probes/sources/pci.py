@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from virtproof.probes.sources import read_bounded, under, unread, why
+from virtproof.probes.sources import attribute_text, under, unread, why
 from virtproof.spec import pci
 
 FOLDER = "/sys/bus/pci/devices"
@@ -40,7 +40,7 @@ def read(root: str) -> dict[str, object]:
         if "physfn" in device:
             continue  # a virtual function: its physical function has the capabilities
         try:
-            if _text(f"{folder}/power/runtime_status") == ASLEEP:
+            if attribute_text(f"{folder}/power/runtime_status") == ASLEEP:
                 raise OSError(None, "the device is suspended and is not woken")
             device.update(_capabilities(folder))
         except OSError as error:
@@ -54,13 +54,13 @@ def read(root: str) -> dict[str, object]:
 def _attributes(folder: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in IDENTIFIERS:
-        value = _text(f"{folder}/{name}")
+        value = attribute_text(f"{folder}/{name}")
         found[name] = value if re.fullmatch("0x[0-9a-f]{1,8}", value) else ""
     for name in NUMBERS:
-        value = _text(f"{folder}/{name}")
+        value = attribute_text(f"{folder}/{name}")
         if re.fullmatch(r"-?\d{1,9}", value, re.ASCII):
             found[name] = int(value)
-    if (value := _text(f"{folder}/reset_method")) or os.path.exists(f"{folder}/reset"):
+    if (value := attribute_text(f"{folder}/reset_method")) or os.path.exists(f"{folder}/reset"):
         found["reset"] = value[:64]
     for name, key in LINKS.items():
         try:
@@ -120,13 +120,6 @@ def _walk(dword: Dword) -> dict[str, object]:
         offset = head.next & ~3
     found["extended"] = extended
     return found
-
-
-def _text(path: str) -> str:
-    try:
-        return read_bounded(path, 256).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
 
 
 def _some(reason: str, names: list[str]) -> str:

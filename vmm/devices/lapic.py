@@ -18,8 +18,6 @@ from virtproof.spec.x86.apic import (
     Esr,
     Icr,
     Lvt,
-    MsiAddress,
-    MsiData,
     Register,
     Shorthand,
     Svr,
@@ -243,10 +241,6 @@ class LocalApic:
                 self._signal(delivery, vector)
                 return True
         return False
-
-    def accept_message(self, address: MsiAddress, data: MsiData) -> bool:
-        """``accept`` for a message that is for this APIC."""
-        return self.accept(Delivery(data.delivery), data.vector, level=data.level)
 
     def is_destination(self, destination: int, *, logical: bool, short: bool) -> bool:
         """Is it this APIC that a destination names?  ``short``: the destination is one byte, as in messages."""

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from virtproof.conformance.case import At, Case, HostScript, Insn, Program, Ram, completes, family
-from virtproof.conformance.counters import Counted, needs_hardware, needs_parameter, needs_second_level, vcpu_of, within
+from virtproof.conformance.counters import Counted, needs_hardware, needs_parameter, needs_second_level, within
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, check_program
 from virtproof.conformance.host_memory import Mapping as Pages
+from virtproof.conformance.of_kvm import kvm_vcpu
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
@@ -149,7 +150,7 @@ def _interrupts(parameters: Mapping[str, str], by: int, engine: Engine) -> Itera
     def furnish(machine: Machine) -> None:
         """Older kernels have no AVIC for guests that may use x2APIC or SVM."""
         if by == ICR:
-            vcpu_of(machine).set_cpuid(overridden(machine.vcpu.cpuid(), WITHOUT))
+            kvm_vcpu(machine).set_cpuid(overridden(machine.vcpu.cpuid(), WITHOUT))
 
     case = program("self_interrupts", (ROUNDS,), ROUNDS, by)
     yield from counted.run(case, engine, furnish=furnish)

@@ -15,8 +15,9 @@ from statistics import median
 from time import perf_counter_ns
 
 from virtproof.conformance.case import At, Case, HostScript, Program
-from virtproof.conformance.counters import needs_hardware, vcpu_of
+from virtproof.conformance.counters import needs_hardware
 from virtproof.conformance.guest import Inapplicable, check_program
+from virtproof.conformance.of_kvm import kvm_vcpu
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import KvmError
@@ -40,7 +41,7 @@ def program(test: str, observations: tuple[int, ...], *arguments: int) -> Progra
 
 
 def _set(machine: Machine, bits: int) -> None:
-    vcpu_of(machine).set_msrs({Msr.IA32_TIME_STAMP_COUNTER: bits << 40})
+    kvm_vcpu(machine).set_msrs({Msr.IA32_TIME_STAMP_COUNTER: bits << 40})
 
 
 def _offsets(engine: Engine) -> Iterable[Check]:
@@ -61,7 +62,7 @@ def _rate(engine: Engine, factor: float) -> float:
     looks: list[tuple[int, int]] = []
 
     def furnish(machine: Machine) -> None:
-        vcpu = vcpu_of(machine)
+        vcpu = kvm_vcpu(machine)
         vcpu.set_tsc_khz(int(factor * vcpu.tsc_khz()))
 
     def look(machine: Machine) -> None:

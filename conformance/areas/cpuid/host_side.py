@@ -14,7 +14,7 @@ from fractions import Fraction
 from virtproof.conformance.areas.cpuid.table import FEATURE_LEAVES
 from virtproof.conformance.case import Case, HostScript, Script
 from virtproof.conformance.cpuid_dump import Answer, answer_of
-from virtproof.conformance.guest import Inapplicable
+from virtproof.conformance.of_kvm import kvm_engine
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import KvmError
 from virtproof.results import Check
@@ -22,7 +22,6 @@ from virtproof.spec.cite import linux
 from virtproof.vmm import modes
 from virtproof.vmm.cpuid import Override, overridden
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.engines.kvm_vcpu import KvmVcpu
 from virtproof.vmm.exits import Halt
 from virtproof.vmm.machine import Machine
@@ -42,17 +41,11 @@ EMULATED = {                             # arch/x86/kvm/cpuid.c: what KVM adds t
 HLT = b"\xf4"
 
 
-def _real(engine: Engine) -> KvmEngine:
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the rule is about KVM")
-    return engine
-
-
 def _from_the_host(engine: Engine) -> Iterable[Check]:
     """The processor's leaves that KVM offers are all there, so that the reading of them is valid."""
     from cpuid_native import get_cpuid_count  # noqa: PLC0415 -- for this case alone
 
-    offered = {(entry.function, entry.index): answer_of(entry) for entry in _real(engine).supported_cpuid()}
+    offered = {(entry.function, entry.index): answer_of(entry) for entry in kvm_engine(engine).supported_cpuid()}
     for leaf, registers in FEATURE_LEAVES.items():
         own = Answer(*get_cpuid_count(*leaf)[1:]) if leaf in offered else NONE
         for register in registers.split():
@@ -63,7 +56,7 @@ def _from_the_host(engine: Engine) -> Iterable[Check]:
 
 
 def _after_run(engine: Engine) -> Iterable[Check]:
-    with Machine(_real(engine), cpuid=engine.supported_cpuid()) as machine:
+    with Machine(kvm_engine(engine), cpuid=engine.supported_cpuid()) as machine:
         machine.memory.load(0x1000, HLT)
         machine.vcpu.set_special_registers(modes.real16(machine.vcpu.special_registers()))
         machine.vcpu.set_registers(Registers(rip=0x1000))
@@ -83,7 +76,7 @@ def _after_run(engine: Engine) -> Iterable[Check]:
 
 
 def _frequency(engine: Engine) -> Iterable[Check]:
-    with Machine(_real(engine), cpuid=engine.supported_cpuid()) as machine:
+    with Machine(kvm_engine(engine), cpuid=engine.supported_cpuid()) as machine:
         vcpu = machine.vcpu
         assert isinstance(vcpu, KvmVcpu)
         own = vcpu.tsc_khz()

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from ctypes import sizeof
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.case import At, Case, HostScript, Program, Script
-from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import Inapplicable, check_program
+from virtproof.conformance.of_kvm import kvm_vcpu, kvm_vm
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
 from virtproof.spec.cite import Cite, linux
@@ -64,7 +63,7 @@ def _lapic_shown(engine: Engine) -> Iterable[Check]:
     pages: list[bytes] = []
 
     def look(machine: Machine) -> None:
-        pages.append(vcpu_of(machine).get(Ioctl.GET_LAPIC, sizeof(LapicState)))
+        pages.append(kvm_vcpu(machine).get(Ioctl.GET_LAPIC, sizeof(LapicState)))
 
     yield from check_program(SEEN, engine, calls={0: look})
     for name, bitmap, want in (("ISR", ISR, [0x71]), ("IRR", IRR, [VECTOR])):
@@ -76,7 +75,7 @@ def _lapic_set(engine: Engine) -> Iterable[Check]:
     of_the_kernel(engine)
 
     def put_back(machine: Machine) -> None:
-        vcpu = vcpu_of(machine)
+        vcpu = kvm_vcpu(machine)
         vcpu.set(Ioctl.SET_LAPIC, vcpu.get(Ioctl.GET_LAPIC, sizeof(LapicState)))
 
     return check_program(SEEN, engine, calls={0: put_back})

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from ctypes import sizeof
 
 from virtproof.conformance.case import Case, Expect, HostScript, Insn, Script, SetLine, completes, family, faults
-from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import HOST_PORT, GuestStopped, Inapplicable, boot, hosted, how_it_ended
+from virtproof.conformance.of_kvm import kvm_vcpu
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import CapabilityMissing, enable_cap
 from virtproof.results import Check
@@ -64,7 +64,7 @@ def _halts(engine: Engine) -> Iterable[Check]:
 
 def _inject_gp(machine: Machine) -> None:
     """Put #GP with the error code 18H into the vCPU's events."""
-    vcpu = vcpu_of(machine)
+    vcpu = kvm_vcpu(machine)
     events = VcpuEvents.from_buffer_copy(vcpu.get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents)))
     exception = events.exception
     exception.injected, exception.nr, exception.has_error_code, exception.error_code = 1, Vector.GP, 1, 0x18
@@ -72,7 +72,7 @@ def _inject_gp(machine: Machine) -> None:
 
 
 def _pend_nmi(machine: Machine) -> None:
-    vcpu = vcpu_of(machine)
+    vcpu = kvm_vcpu(machine)
     events = VcpuEvents.from_buffer_copy(vcpu.get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents)))
     events.nmi.pending, events.flags = 1, VcpuEventFlag.NMI_PENDING
     vcpu.set(Ioctl.SET_VCPU_EVENTS, bytes(events))
@@ -83,7 +83,7 @@ PAYLOAD = 0x1234_5678_9000  # of a #PF: the address that CR2 is to hold
 
 def _allow_payloads(machine: Machine) -> None:
     """Raises ``Inapplicable`` where KVM has none."""
-    vcpu_of(machine)
+    kvm_vcpu(machine)
     vm = machine.vm
     assert isinstance(vm, KvmVm)
     try:
@@ -94,7 +94,7 @@ def _allow_payloads(machine: Machine) -> None:
 
 def _pend_pf(machine: Machine) -> None:
     """Put #PF, a write of a page that is not there, into the vCPU's events, with the address as payload."""
-    vcpu = vcpu_of(machine)
+    vcpu = kvm_vcpu(machine)
     events = VcpuEvents.from_buffer_copy(vcpu.get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents)))
     exception = events.exception
     exception.pending, exception.nr, exception.has_error_code, exception.error_code = 1, Vector.PF, 1, 2

@@ -17,6 +17,7 @@ from ctypes import sizeof
 from virtproof.conformance.areas.interrupts.kernel_state import of_the_kernel
 from virtproof.conformance.case import Case, HostScript, Insn, Script, completes, family
 from virtproof.conformance.guest import HOST_PORT, GuestStopped, Inapplicable, check
+from virtproof.conformance.of_kvm import kvm_engine
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import KvmError
 from virtproof.results import Check
@@ -44,8 +45,7 @@ CLEAR, CLEAR_CR8 = Insn("45 31 c0", "xor r8d, r8d"), Insn("45 0f 22 c0", "mov cr
 @contextmanager
 def real_mode(engine: Engine, code: str, **registers: int) -> Iterator[tuple[Machine, KvmVcpu, Run]]:
     """A machine with this code, its vCPU, and that one's page.  Raises ``Inapplicable`` where it is none of KVM's."""
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the rule is about KVM's interface")
+    engine = kvm_engine(engine)
     with Machine(engine) as machine:
         vcpu = machine.vcpu
         assert isinstance(vcpu, KvmVcpu)
@@ -66,8 +66,7 @@ def halts(machine: Machine) -> None:
 
 
 def _cr8(engine: Engine) -> Iterable[Check]:
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the rule is about KVM's interface")
+    engine = kvm_engine(engine)
     size, seen = engine.kvm.vcpu_mmap_size, []
 
     def exchange(machine: Machine) -> None:

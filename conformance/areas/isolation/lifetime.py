@@ -18,9 +18,9 @@ from ctypes import sizeof
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.case import At, Case, HostScript, Insn, completes, family, pio_out
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, hosted
+from virtproof.conformance.of_kvm import event, kvm_engine, kvm_vcpu, kvm_vm, signalled
 from virtproof.conformance.plain_guest import enter
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.trampoline import Mode
@@ -30,8 +30,6 @@ from virtproof.spec.cite import Cite, linux
 from virtproof.spec.kvm import Ioctl
 from virtproof.spec.kvm.run import Run
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.kvm import KvmEngine
-from virtproof.vmm.engines.kvm_vcpu import KvmVcpu
 from virtproof.vmm.exits import Halt
 from virtproof.vmm.machine import Machine
 
@@ -46,13 +44,6 @@ PORT = 0x1234
 DATA = At("kernel_data")
 VMS = 64
 ALLOWED_GROWTH = 16 << 20  # bytes of memory that this process may have got from elsewhere meanwhile
-
-
-def kvm_vcpu(machine: Machine) -> KvmVcpu:
-    """The first vCPU.  Raises ``Inapplicable`` where it is none of KVM's."""
-    if not isinstance(machine.vcpu, KvmVcpu):
-        raise Inapplicable("the engine has no descriptors that could be handed on")
-    return machine.vcpu
 
 
 def _close_vm(machine: Machine) -> None:
@@ -117,8 +108,7 @@ DEBUGFS = Path("/sys/kernel/debug/kvm")
 
 def _killed(engine: Engine) -> Iterable[Check]:
     """KVM's own folder of a VM is there while its process lives, and gone when it was killed."""
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the engine's VMs are no affair of the kernel")
+    engine = kvm_engine(engine)
     if not DEBUGFS.is_dir():
         raise Inapplicable(f"there is no {DEBUGFS}: debugfs is not mounted, or not for us")
     command = [
@@ -177,8 +167,7 @@ def _leaks(engine: Engine) -> Iterable[Check]:
 
 def _shared_page(engine: Engine) -> Iterable[Check]:
     """The mapping of a vCPU that has not run: zeros, but for the fields that the structure names."""
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the engine has no kvm_run")
+    engine = kvm_engine(engine)
     with Machine(engine) as machine, mmap.mmap(kvm_vcpu(machine).fd, engine.kvm.vcpu_mmap_size) as shared:
         content = shared[:]
     left = [at for at in range(sizeof(Run), len(content)) if content[at]]
@@ -188,19 +177,12 @@ def _shared_page(engine: Engine) -> Iterable[Check]:
 
 def _eventfd_of_another(engine: Engine) -> Iterable[Check]:
     """The first guest's eventfd waits at the port that the second writes to."""
-    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    try:
+    with event() as fd:
         with Machine(engine) as first:
             kvm_vm(first).attach_ioeventfd(fd, "pio", PORT, 1)
             out = completes(accesses=(pio_out(PORT, 1, 7),))
             yield from check(row("iso.ioeventfd_vm", "", LONG64, OUT, out, regs={"rax": 7, "rdx": PORT}), engine)
-        try:
-            seen = os.eventfd_read(fd)
-        except BlockingIOError:
-            seen = 0
-        yield Check("events of the first guest", "0", str(seen), seen == 0)
-    finally:
-        os.close(fd)
+        yield signalled(fd, 0, "events of the first guest")
 
 
 # fmt: off

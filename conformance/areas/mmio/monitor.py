@@ -17,10 +17,10 @@ from virtproof.conformance.case import (
     mmio_read,
     mmio_write,
 )
-from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, hosted, kick_at_every_access, observe
 from virtproof.conformance.handlers import handled
 from virtproof.conformance.hole import DOUBLEWORD, HOLE, QUADWORD, device
+from virtproof.conformance.of_kvm import kvm_vcpu
 from virtproof.conformance.plain import start
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.trampoline import Mode
@@ -186,7 +186,7 @@ def counts(engine: Engine) -> Iterable[Check]:
     readings: list[int] = []
 
     def read_counter(machine: Machine) -> None:
-        value = vcpu_of(machine).statistics().get("mmio_exits", -1)
+        value = kvm_vcpu(machine).statistics().get("mmio_exits", -1)
         readings.append(value if isinstance(value, int) else -1)
 
     yield from check(HUNDRED, engine, calls={1: read_counter})

@@ -8,7 +8,7 @@ registers, but keeps the MSRs and CR0.CD and NW.
 from collections.abc import Iterable
 
 from virtproof.conformance.case import Case, HostScript, Program, Script
-from virtproof.conformance.guest import GuestStopped, Inapplicable
+from virtproof.conformance.guest import GuestStopped, needs_vcpus
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
 from virtproof.spec.cite import apm, sdm
@@ -98,8 +98,7 @@ SHOWS = bytes.fromhex(
 
 
 def _init(engine: Engine) -> Iterable[Check]:
-    if engine.max_vcpus < 2:
-        raise Inapplicable(f"the {engine.name} engine has machines of {engine.max_vcpus} vCPU, and this takes 2")
+    needs_vcpus(engine, 2)
     seen: list[int] = []
 
     def trace(kind: str, address: int, size: int, is_write: bool, value: int) -> None:

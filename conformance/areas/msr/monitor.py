@@ -16,6 +16,7 @@ from pathlib import Path
 from virtproof.conformance.areas.msr.refused import EFER, RDMSR, UNKNOWN, WRMSR, wr
 from virtproof.conformance.case import Case, Expect, HostScript, Insn, Row, Script, completes, family, faults
 from virtproof.conformance.guest import Inapplicable, check, hosted
+from virtproof.conformance.of_kvm import kvm_vcpu, kvm_vm
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import ioctl
 from virtproof.results import Check
@@ -46,11 +47,7 @@ Access = exits.RdMsr | exits.WrMsr
 
 
 def _kvm(machine: Machine, *caps: Cap) -> tuple[KvmVm, KvmVcpu]:
-    if not isinstance(machine.engine, KvmEngine):
-        raise Inapplicable("the rule is about KVM")
-    vm, vcpu = machine.vm, machine.vcpu
-    assert isinstance(vm, KvmVm)
-    assert isinstance(vcpu, KvmVcpu)
+    vm, vcpu = kvm_vm(machine), kvm_vcpu(machine)
     for cap in caps:
         if not vm.check_extension(cap):
             raise Inapplicable(f"this kernel does not offer KVM_CAP_{cap.name}")

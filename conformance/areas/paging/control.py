@@ -14,6 +14,7 @@ from virtproof.conformance.window import (
     NEW,
     OLD,
     READ,
+    SKIP,
     TOUCH,
     VA,
     WRITE,
@@ -41,14 +42,6 @@ row = family(
 LONG64 = Mode.LONG64
 
 # fmt: off
-SKIP = (  # the faulting instruction, which has 3 bytes
-    Insn("eb 13",          "jmp 0x15"),
-    Insn("49 c1 e1 08",    "shl r9, 8"),
-    Insn("4c 0b 0c 24",    "or r9, qword ptr [rsp]"),
-    Insn("48 83 c4 08",    "add rsp, 8"),
-    Insn("48 83 04 24 03", "add qword ptr [rsp], 3"),
-    Insn("48 cf",          "iretq"),
-)
 RETURN = (  # to the caller of the code that could not be fetched
     Insn("eb 20",             "jmp 0x22"),
     Insn("49 c1 e1 08",       "shl r9, 8"),

@@ -11,7 +11,7 @@ pages of the trampoline have key 0, which no row closes.
 from __future__ import annotations
 
 from virtproof.conformance.case import Expect, Insn, Row, completes, cr0, cr4, family, faults
-from virtproof.conformance.window import CELL, NEW, OLD, VA, caught_by, maps, page
+from virtproof.conformance.window import CELL, NEW, OLD, SKIP, VA, caught_by, maps, page
 from virtproof.guest_payloads.trampoline import INITIAL, Mode
 from virtproof.spec.cite import apm, sdm
 from virtproof.spec.x86.control import Cr0, Cr4
@@ -40,14 +40,6 @@ FETCH          = Insn("ff d3", "call rbx")
 LOAD_RDI, LOAD_RBP, LOAD_R8 = Insn("48 8b 3b", "mov rdi, qword ptr [rbx]"), Insn("48 8b 2b", "mov rbp, qword ptr [rbx]"), Insn("4c 8b 03", "mov r8, qword ptr [rbx]")
 SWAP           = Insn("41 92", "xchg r10d, eax")
 CR4_R8         = Insn("41 0f 22 e0", "mov cr4, r8")
-SKIP = (  # a #PF handler that notes the error code in R9 and goes on behind the instruction, which has 3 bytes
-    Insn("eb 13",          "jmp 0x15"),
-    Insn("49 c1 e1 08",    "shl r9, 8"),
-    Insn("4c 0b 0c 24",    "or r9, qword ptr [rsp]"),
-    Insn("48 83 c4 08",    "add rsp, 8"),
-    Insn("48 83 04 24 03", "add qword ptr [rsp], 3"),
-    Insn("48 cf",          "iretq"),
-)
 
 RIGHTS = (  # error code of the #PF, of a page that the page tables leave open to everybody
     #            user: read  write fetch  supervisor: read  write fetch

@@ -8,17 +8,16 @@ ring writes are left in it, until it is full.
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Iterable
 from ctypes import sizeof
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.case import At, Case, HostScript, Insn, Row, completes, family, pio_out
-from virtproof.conformance.counters import needs_hardware, vcpu_of
+from virtproof.conformance.counters import needs_hardware
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, hosted, observe
+from virtproof.conformance.of_kvm import event, kvm_engine, kvm_vcpu, kvm_vm, signalled
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.trampoline import Access, Mode
 from virtproof.kvm import ioctl
@@ -47,8 +46,7 @@ DETACH = (*TO_HOST, Insn("66 ba 34 12", "mov dx, 0x1234"))
 
 def _events(guest: Row, length: int, events: int, engine: Engine) -> Iterable[Check]:
     """Run the guest with an ioeventfd of ``length`` bytes at PORT, which act 1 detaches."""
-    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    try:
+    with event() as fd:
 
         def attach(machine: Machine) -> None:
             kvm_vm(machine).attach_ioeventfd(fd, "pio", PORT, length)
@@ -57,13 +55,7 @@ def _events(guest: Row, length: int, events: int, engine: Engine) -> Iterable[Ch
             kvm_vm(machine).detach_ioeventfd(fd, "pio", PORT, length)
 
         yield from check(guest, engine, furnish=attach, calls={1: detach})
-        try:
-            seen = os.eventfd_read(fd)
-        except BlockingIOError:
-            seen = 0
-        yield Check("events", str(events), str(seen), seen == events)
-    finally:
-        os.close(fd)
+        yield signalled(fd, events)
 
 
 def _eventfd(
@@ -89,14 +81,13 @@ def _change_rip(machine: Machine) -> None:
 
 def _run_page(machine: Machine, engine: KvmEngine) -> bytes:
     """The whole mapping that the first vCPU shares with its monitor."""
-    with mmap.mmap(vcpu_of(machine).fd, engine.kvm.vcpu_mmap_size) as page:
+    with mmap.mmap(kvm_vcpu(machine).fd, engine.kvm.vcpu_mmap_size) as page:
         return page[:]
 
 
 def _data_offset(engine: Engine) -> Iterable[Check]:
     """The exits of an OUT and of a REP OUTS: the data lie inside the mapping, behind the structure's own fields."""
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the engine has no kvm_run")
+    engine = kvm_engine(engine)
     pages: list[bytes] = []
 
     def look(machine: Machine) -> None:
@@ -132,7 +123,8 @@ COUNT = (OUT_1, Insn("fe c0", "inc al"), Insn("ff c9", "dec ecx"), Insn("75 f9",
 
 def _coalesced(engine: Engine) -> Iterable[Check]:
     """Writes to a port with a ring stay in it; those that find it full come out.  Where it is full the kernel decides."""
-    if not isinstance(engine, KvmEngine) or not engine.kvm.check_extension(Cap.COALESCED_PIO):
+    engine = kvm_engine(engine)
+    if not engine.kvm.check_extension(Cap.COALESCED_PIO):
         raise Inapplicable("this kernel does not offer KVM_CAP_COALESCED_PIO")
     at = engine.kvm.check_extension(Cap.COALESCED_MMIO) * mmap.PAGESIZE
     rings: list[bytes] = []
@@ -173,7 +165,7 @@ def _statistic(engine: Engine) -> Iterable[Check]:
     seen: list[int] = []
 
     def look(machine: Machine) -> None:
-        value = vcpu_of(machine).statistics()["io_exits"]
+        value = kvm_vcpu(machine).statistics()["io_exits"]
         seen.append(value if isinstance(value, int) else -1)
 
     guest = row(

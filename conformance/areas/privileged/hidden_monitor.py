@@ -3,9 +3,9 @@
 KVM does not offer them to guests, and by default lets them run as NOP all the same.  A monitor may take this quirk away.
 """
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.case import At, Case, Insn, completes, family, faults
 from virtproof.conformance.guest import Inapplicable, hosted
+from virtproof.conformance.of_kvm import kvm_vm
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import enable_cap
 from virtproof.spec.cite import linux, sdm

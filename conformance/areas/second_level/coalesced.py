@@ -10,10 +10,9 @@ import mmap
 from collections.abc import Iterable
 from ctypes import sizeof
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.case import Case, HostScript, Insn, completes, family, mmio_read, mmio_write
-from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check
+from virtproof.conformance.of_kvm import kvm_vcpu, kvm_vm
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import ioctl
 from virtproof.results import Check
@@ -73,7 +72,7 @@ def _zone(engine: Engine) -> Iterable[Check]:
 
     def read_ring(machine: Machine) -> None:
         at = PageOffset.COALESCED_MMIO.value * PAGE
-        with mmap.mmap(vcpu_of(machine).fd, PAGE, flags=mmap.MAP_SHARED, offset=at) as ring:
+        with mmap.mmap(kvm_vcpu(machine).fd, PAGE, flags=mmap.MAP_SHARED, offset=at) as ring:
             data = bytes(ring)
         head = CoalescedMmioRing.from_buffer_copy(data)
         for n in range(head.first, head.last):  # never collected: the ring has not wrapped

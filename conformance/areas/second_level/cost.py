@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable, Mapping
 from ctypes import sizeof
 from itertools import pairwise
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.areas.second_level.huge_pages import large_pages_at
 from virtproof.conformance.case import At, Case, HostScript, Insn, Program, completes, family
-from virtproof.conformance.counters import Counted, needs_second_level, vcpu_of, within
+from virtproof.conformance.counters import Counted, needs_second_level, within
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, check_program
 from virtproof.conformance.host_memory import Mapping as Pages
 from virtproof.conformance.host_memory import Region
+from virtproof.conformance.of_kvm import kvm_vcpu, kvm_vm
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import ioctl
 from virtproof.results import Check
@@ -131,7 +131,7 @@ def _prefaulted(engine: Engine) -> Iterable[Check]:
             if not kvm_vm(machine).check_extension(Cap.PRE_FAULT_MEMORY):
                 raise Inapplicable("this kernel does not offer KVM_CAP_PRE_FAULT_MEMORY")
             machine.vm.set_slot(SLOT, FRESH, pages)
-            vcpu_of(machine).set(Ioctl.PRE_FAULT_MEMORY, bytes(PreFaultMemory(gpa=FRESH, size=PAGES * PAGE)))
+            kvm_vcpu(machine).set(Ioctl.PRE_FAULT_MEMORY, bytes(PreFaultMemory(gpa=FRESH, size=PAGES * PAGE)))
 
         yield from counted.run(case, engine, furnish=furnish)
     yield within(f"{PAGES} pages, first touch", counted.first, "pf_taken", 0, PAGES // 4)
@@ -164,7 +164,7 @@ def _holes(engine: Engine) -> Iterable[Check]:
     readings: list[dict[str, int | list[int]]] = []
 
     def read_counters(machine: Machine) -> None:
-        readings.append(vcpu_of(machine).statistics())
+        readings.append(kvm_vcpu(machine).statistics())
 
     yield from check(TWO_READS, engine, calls={1: read_counters})
     before, after = readings if len(readings) == 2 else ({}, {})
@@ -182,7 +182,7 @@ def _descriptor(engine: Engine) -> Iterable[Check]:
     seen: list[Check] = []
 
     def look(machine: Machine) -> None:
-        with Stats(ioctl(vcpu_of(machine).fd, Ioctl.GET_STATS_FD)) as stats:
+        with Stats(ioctl(kvm_vcpu(machine).fd, Ioctl.GET_STATS_FD)) as stats:
             names = [counter.name for counter in stats.counters]
             header = StatsHeader.from_buffer_copy(os.pread(stats.fd, sizeof(StatsHeader), 0))
             whose = (

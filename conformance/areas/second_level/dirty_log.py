@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.case import Case, HostScript, Insn, Row, Set, completes, family, mem64
 from virtproof.conformance.guest import HOST_PORT, check
+from virtproof.conformance.of_kvm import kvm_vm
 from virtproof.conformance.window import WINDOW, caught_by, maps, pde, table
 from virtproof.conformance.window import page as window_page
 from virtproof.guest_payloads.trampoline import Mode

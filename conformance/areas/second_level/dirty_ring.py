@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.case import Case, HostScript
-from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import Inapplicable
+from virtproof.conformance.of_kvm import kvm_engine, kvm_vcpu, kvm_vm
 from virtproof.conformance.plain import start
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import ioctl
@@ -21,7 +20,6 @@ from virtproof.spec.cite import linux
 from virtproof.spec.kvm import Cap, Ioctl
 from virtproof.vmm.dirty_ring import DirtyPage
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.exits import DirtyRingFull, Exit, Halt, Timeout
 from virtproof.vmm.machine import Machine
 
@@ -37,8 +35,7 @@ LOOP = bytes.fromhex("88 03 48 01 f3 ff c9 75 f7 f4")
 
 def _machine(engine: Engine, entries: int, pages: int) -> Machine:
     """A machine with a ring and a slot at ``AT`` that is logged.  Raises ``Inapplicable``."""
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the engine has no dirty rings")
+    engine = kvm_engine(engine)
     if not (engine.kvm.check_extension(Cap.DIRTY_LOG_RING_ACQ_REL) or engine.kvm.check_extension(Cap.DIRTY_LOG_RING)):
         raise Inapplicable("this kernel does not offer KVM_CAP_DIRTY_LOG_RING")
     machine = Machine(engine, dirty_ring=entries)
@@ -47,7 +44,7 @@ def _machine(engine: Engine, entries: int, pages: int) -> Machine:
 
 
 def _collect(machine: Machine) -> list[DirtyPage]:
-    ring = vcpu_of(machine).dirty_ring
+    ring = kvm_vcpu(machine).dirty_ring
     assert ring is not None
     return ring.collect()
 

@@ -14,12 +14,12 @@ from typing import Literal
 
 from virtproof.conformance.case import At, Case, HostScript, Insn, Program, Row, completes, family, mmio_write, pio_out
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, check_program
+from virtproof.conformance.of_kvm import event, kvm_vm, signalled
 from virtproof.guest_payloads.trampoline import Access, Mode
 from virtproof.results import Check
 from virtproof.spec.cite import linux
 from virtproof.spec.kvm import Cap
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.kvm import KvmVm
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.routing import to_vector
 
@@ -32,20 +32,12 @@ GSI, VECTOR = 24, 0x41
 row = family("second_level", *CITE)
 
 
-def kvm_vm(machine: Machine) -> KvmVm:
-    """The VM.  Raises ``Inapplicable`` where it is none of KVM's."""
-    if not isinstance(machine.vm, KvmVm):
-        raise Inapplicable("the engine has no eventfds")
-    return machine.vm
-
-
 Kind = Literal["pio", "mmio"]
 
 
 def _attached(guest: Row, kind: Kind, address: int, events: int, engine: Engine) -> Iterable[Check]:
     """The guest's writes of VALUE are events until act 1 detaches the eventfd."""
-    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    try:
+    with event() as fd:
 
         def attach(machine: Machine) -> None:
             kvm_vm(machine).attach_ioeventfd(fd, kind, address, 4, value=VALUE)
@@ -54,19 +46,12 @@ def _attached(guest: Row, kind: Kind, address: int, events: int, engine: Engine)
             kvm_vm(machine).detach_ioeventfd(fd, kind, address, 4, value=VALUE)
 
         yield from check(guest, engine, furnish=attach, calls={1: detach})
-        try:
-            seen = os.eventfd_read(fd)
-        except BlockingIOError:
-            seen = 0
-        yield Check("events", str(events), str(seen), seen == events)
-    finally:
-        os.close(fd)
+        yield signalled(fd, events)
 
 
 def _any_length(engine: Engine) -> Iterable[Check]:
     """An ioeventfd of length 0 takes writes of every size."""
-    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    try:
+    with event() as fd:
 
         def attach(machine: Machine) -> None:
             vm = kvm_vm(machine)
@@ -77,13 +62,7 @@ def _any_length(engine: Engine) -> Iterable[Check]:
         code = (STORE_1, STORE_2, STORE_4, STORE_8, STORE_BESIDE)
         expect = completes(accesses=(mmio_write(HOLE + 4, 4, VALUE),))
         yield from check(row("slat.ioeventfd_len0", "", LONG64, code, expect, regs=REGS), engine, furnish=attach)
-        try:
-            seen = os.eventfd_read(fd)
-        except BlockingIOError:
-            seen = 0
-        yield Check("events", "4", str(seen), seen == 4)
-    finally:
-        os.close(fd)
+        yield signalled(fd, 4)
 
 
 def signals(
@@ -104,8 +83,7 @@ def _irqfd(engine: Engine) -> Iterable[Check]:
     """Three signals of an event that is routed to a message are three interrupts."""
     if not engine.kernel_irqchip:
         raise Inapplicable("the interrupt controllers are the monitor's own, KVM knows nothing of them")
-    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    try:
+    with event() as fd:
 
         def route(machine: Machine) -> None:
             machine.vm.set_routes([to_vector(GSI, VECTOR)])
@@ -119,8 +97,6 @@ def _irqfd(engine: Engine) -> Iterable[Check]:
             arguments=(At("three_messages"), 0), observations=(VECTOR, VECTOR, VECTOR, 0), seconds=10.0,
         )  # fmt: skip
         yield from check_program(guest, engine, furnish=route, calls={0: signal})
-    finally:
-        os.close(fd)
 
 
 # fmt: off

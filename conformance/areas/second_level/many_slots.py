@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from virtproof.conformance.areas.second_level.eventfd import kvm_vm
 from virtproof.conformance.case import Case, HostScript, Insn, Ram, completes, family
 from virtproof.conformance.features import physical_bits
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, hosted
 from virtproof.conformance.host_memory import Mapping
+from virtproof.conformance.of_kvm import kvm_vm
 from virtproof.conformance.window import NEW, OLD, VA, maps, page
 from virtproof.guest_payloads.trampoline import Access, Mode
 from virtproof.kvm import KvmError

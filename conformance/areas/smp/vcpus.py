@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from virtproof.conformance.areas.interrupts.kernel_state import of_the_kernel
 from virtproof.conformance.areas.smp.startup import starts
 from virtproof.conformance.case import At, Case, HostScript, Insn, Program, Script, completes, family
-from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, check_program
+from virtproof.conformance.guest import HOST_PORT, check, check_program
+from virtproof.conformance.of_kvm import kvm_engine
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import KvmError
 from virtproof.results import Check
@@ -25,7 +26,6 @@ from virtproof.spec.cite import Cite, linux, sdm
 from virtproof.spec.kvm import Cap
 from virtproof.vmm import modes
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.exits import Exit, Halt
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.registers import Registers
@@ -40,14 +40,8 @@ TELL_CS = bytes.fromhex("8c c8 a3 20 91 c7 06 40 91 01 00 fa f4")
 IDLE, SHARE = 0.3, 0.5  # seconds of halting, and the part of them that may be spent
 
 
-def kvm(engine: Engine) -> KvmEngine:
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the rule is about KVM's interface")
-    return engine
-
-
 def _twice(engine: Engine) -> Iterable[Check]:
-    with Machine(kvm(engine)) as machine:
+    with Machine(kvm_engine(engine)) as machine:
         try:
             machine.vm.create_vcpu(0)
             saw = "created"
@@ -58,7 +52,7 @@ def _twice(engine: Engine) -> Iterable[Check]:
 
 def _while_running(engine: Engine) -> Iterable[Check]:
     """The second vCPU is made, and runs to its HLT, while the first waits in an exit; then the first goes on."""
-    kvm(engine)
+    kvm_engine(engine)
     found: list[tuple[Exit, bytes]] = []
 
     def add(machine: Machine) -> None:
@@ -80,7 +74,7 @@ def _while_running(engine: Engine) -> Iterable[Check]:
 
 
 def _recommended(engine: Engine) -> Iterable[Check]:
-    number = min(kvm(engine).kvm.check_extension(Cap.NR_VCPUS) or 1, MOST)
+    number = min(kvm_engine(engine).kvm.check_extension(Cap.NR_VCPUS) or 1, MOST)
     return check_program(starts("smp.max_vcpus", "", number), engine)
 
 

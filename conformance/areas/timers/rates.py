@@ -19,8 +19,8 @@ from ctypes import addressof, c_uint64
 from functools import partial
 
 from virtproof.conformance.case import At, Case, HostScript, Program, Script
-from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import Calls, GuestStopped, Inapplicable, check_program, run_program
+from virtproof.conformance.of_kvm import kvm_engine, kvm_vcpu
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.kvm import KvmError
 from virtproof.results import Check
@@ -29,7 +29,6 @@ from virtproof.spec.kvm import Cap, Ioctl
 from virtproof.spec.kvm.devices import DeviceAttr
 from virtproof.spec.x86.msr import Msr
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.engines.kvm_vcpu import KvmVcpu
 from virtproof.vmm.machine import Machine
 
@@ -126,12 +125,12 @@ def _pit_rate(engine: Engine) -> Iterable[Check]:
 
 def _scaled(engine: Engine) -> Iterable[Check]:
     """At half the frequency the guest counts half as fast."""
-    if not isinstance(engine, KvmEngine) or not engine.kvm.check_extension(Cap.TSC_CONTROL):
+    if not kvm_engine(engine).kvm.check_extension(Cap.TSC_CONTROL):
         raise Inapplicable("the processor does not scale the time stamp counters of guests")
     asked: list[int] = []
 
     def slow_down(machine: Machine) -> None:
-        vcpu = vcpu_of(machine)
+        vcpu = kvm_vcpu(machine)
         asked.append(vcpu.tsc_khz() // 2)
         vcpu.set_tsc_khz(asked[0])
 
@@ -140,7 +139,7 @@ def _scaled(engine: Engine) -> Iterable[Check]:
 
 def _moved(engine: Engine) -> Iterable[Check]:
     def move(machine: Machine) -> None:
-        vcpu, offset = vcpu_of(machine), c_uint64()
+        vcpu, offset = kvm_vcpu(machine), c_uint64()
         attribute = bytes(DeviceAttr(group=TSC_CTRL, attr=TSC_OFFSET, addr=addressof(offset)))
         try:
             vcpu.set(Ioctl.GET_DEVICE_ATTR, attribute)
@@ -154,8 +153,7 @@ def _moved(engine: Engine) -> Iterable[Check]:
 
 def _same(prepare: Callable[[KvmVcpu], None], engine: Engine) -> Iterable[Check]:
     """Two vCPUs in turn: none is behind what the other read before."""
-    if not isinstance(engine, KvmEngine):
-        raise Inapplicable("the rule is about KVM's interface")
+    engine = kvm_engine(engine)
     with Machine(engine, vcpus=2, cpuid=engine.supported_cpuid()) as machine:
         vcpus = [vcpu for vcpu in machine.vcpus if isinstance(vcpu, KvmVcpu)]
         for vcpu in vcpus:

@@ -37,8 +37,8 @@ from virtproof.conformance.case import (
     traps,
 )
 from virtproof.conformance.compare import mnemonic
-from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import HOST_PORT, GuestStopped, boot, how_it_ended
+from virtproof.conformance.of_kvm import kvm_vcpu
 from virtproof.guest_payloads import images
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
@@ -134,7 +134,7 @@ def _debugged(engine: Engine) -> Iterable[Check]:
         wanted = GuestDebug(control=GuestDebugFlag.ENABLE | GuestDebugFlag.USE_HW_BP)
         wanted.arch.debugreg[0] = images.load(LONG64)["kernel_code"] + at
         wanted.arch.debugreg[7] = int(DR7_RESET.but(g0=1))
-        vcpu_of(machine).set(Ioctl.SET_GUEST_DEBUG, bytes(wanted))
+        kvm_vcpu(machine).set(Ioctl.SET_GUEST_DEBUG, bytes(wanted))
 
     image, answer, _ = boot(guest, engine, calls={0: debug})
     if not isinstance(answer.end, Debug) or answer.registers is None:

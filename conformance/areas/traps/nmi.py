@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from ctypes import sizeof
 
 from virtproof.conformance.case import At, Case, Expect, HostScript, Insn, SendNmi, completes, family, mem8, programs_of
-from virtproof.conformance.counters import vcpu_of
 from virtproof.conformance.guest import HOST_PORT, observe
 from virtproof.conformance.handlers import handled
+from virtproof.conformance.of_kvm import kvm_vcpu
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
 from virtproof.spec.cite import apm, linux, sdm
@@ -45,7 +45,7 @@ def _masked(engine: Engine) -> Iterable[Check]:
     told: list[int] = []
 
     def tell(machine: Machine) -> None:
-        events = VcpuEvents.from_buffer_copy(vcpu_of(machine).get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents)))
+        events = VcpuEvents.from_buffer_copy(kvm_vcpu(machine).get(Ioctl.GET_VCPU_EVENTS, sizeof(VcpuEvents)))
         told.append(events.nmi.masked)
 
     guest = row("trap.nmi.vnmi_events", "", LONG64, ASKS_TWICE, completes(regs={"rax": 1}), sets=handled(2, 8))

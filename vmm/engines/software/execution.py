@@ -255,9 +255,7 @@ class Execution:
     def _hits(self) -> exits.Exit | None:
         """Breakpoints on data and ports that the last instruction hit."""
         hits = self._breakpoints.take()
-        if not hits:
-            return None
-        return self._debug_exit(hits) if self._breakpoints.of_monitor else self._trap(hits)
+        return self._hit(hits) if hits else None
 
     def _debug_exit(self, conditions: int) -> exits.Exit:
         return exits.Debug(Vector.DB, self._cpu.pc, DR6_RESET | conditions, self._breakpoints.control)
@@ -309,7 +307,7 @@ class Execution:
         if not self._cpu.state.rflags & _RF:
             hits = self._breakpoints.at_instruction(address)
             if hits:
-                self._note(partial(self._instruction_breakpoint, hits))
+                self._note(partial(self._hit, hits))
         if address in self._sites and self._todo is None:
             self._see(self._sites.instruction(address, size))
 
@@ -337,7 +335,8 @@ class Execution:
         todo()
         return self._trap(Dr6.bs.mask) if stepped else None
 
-    def _instruction_breakpoint(self, hits: int) -> exits.Exit | None:
+    def _hit(self, hits: int) -> exits.Exit | None:
+        """Breakpoints belong to the monitor, or to the guest."""
         return self._debug_exit(hits) if self._breakpoints.of_monitor else self._trap(hits)
 
     # ---- instructions that Unicorn asks about

@@ -117,10 +117,6 @@ class Gate:
         """Have ``watched`` called before the instruction at a linear address, and perhaps at others."""
         self._sites[(address & 0xFFFF) >> 3] |= 1 << (address & 7)
 
-    def forget(self) -> None:
-        """Watch no address any more."""
-        ctypes.memset(self._sites, 0, 0x2000)
-
     @property
     def code(self) -> int:
         """The address of the hook for instructions."""
