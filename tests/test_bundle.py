@@ -15,8 +15,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-import setuptools
 
+from tests.building import BUILDS
 from virtproof.probes.snapshot import loads
 from virtproof.probes.sources.cpuid_helper import HOW
 
@@ -31,13 +31,7 @@ def python_3_9() -> str | None:
     return None
 
 
-pytestmark = [
-    pytest.mark.skipif(
-        int(setuptools.__version__.split(".")[0]) < 77,
-        reason=f"setuptools {setuptools.__version__} is too old to build",
-    ),
-    pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to build the payload images with"),
-]
+pytestmark = BUILDS
 
 
 @pytest.fixture(scope="module")

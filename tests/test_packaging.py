@@ -9,7 +9,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-import setuptools
+
+from tests.building import BUILDS
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (
@@ -18,13 +19,7 @@ SOURCES = (
 )
 
 # setuptools of our own environment builds it: an index may be out of reach.
-pytestmark = [
-    pytest.mark.skipif(
-        int(setuptools.__version__.split(".")[0]) < 77,
-        reason=f"setuptools {setuptools.__version__} is too old to build",
-    ),
-    pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to build the payload images with"),
-]
+pytestmark = BUILDS
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,11 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.lab.image.test_deliver import Server
 from virtproof.lab.image import contents
 from virtproof.lab.image.build import build
 from virtproof.lab.image.receive import receive
@@ -60,16 +58,6 @@ def iso(tmp_path_factory) -> Path:
     except Missing as fault:
         pytest.skip(str(fault))
     return folder / "virtproof.iso"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    one = Server()
-    one.thread.start()
-    yield one
-    one.server.shutdown()
-    one.thread.join()
-    one.server.server_close()
 
 
 def boot(console: Path, *devices: str) -> str:
