@@ -71,6 +71,9 @@ SIGNS = (
 )
 # fmt: on
 
+# Cases in which KVM says itself what it does: a failure contradicts whatever was observed, or the module.
+WITNESSES = {TABLES: "claim.no_tdp.capability"}
+
 
 def techniques(results: Sequence[CaseResult], backend: Backend) -> tuple[Technique, ...]:
     """One for each subject that a case was run about; ``name`` is "unknown" where none could tell, and ``how`` why."""
@@ -82,13 +85,14 @@ def techniques(results: Sequence[CaseResult], backend: Backend) -> tuple[Techniq
     return tuple(technique for technique in found if technique is not None)
 
 
-def _one(subject: str, results: Iterable[CaseResult], backend: Backend) -> Technique | None:
+def _one(subject: str, results: Sequence[CaseResult], backend: Backend) -> Technique | None:
     signs = [sign for sign in SIGNS if sign.subject == subject and fnmatchcase(backend.name, sign.backend)]
     about = {result.id: result for result in results if result.id in {s.case for s in SIGNS if s.subject == subject}}
     for sign in signs:
         result = about.get(sign.case)
         if result is not None and result.verdict is sign.verdict and (not sign.counter or _counted(result, sign)):
-            return Technique(subject, sign.name, _how(result), sign.against and f"{sign.against}, and yet: {sign.name}")
+            against = [f"{sign.against}, and yet: {sign.name}"] if sign.against else []
+            return Technique(subject, sign.name, _how(result), "; ".join(against + _objections(subject, results)))
     wanted = {sign.case for sign in signs}
     silent = next((r for r in about.values() if r.id in wanted), None) or next(iter(about.values()), None)
     if silent is None:
@@ -96,6 +100,12 @@ def _one(subject: str, results: Iterable[CaseResult], backend: Backend) -> Techn
     return Technique(
         subject, "unknown", f"{silent.id}: {silent.verdict}" + (f", {silent.reason}" * bool(silent.reason))
     )
+
+
+def _objections(subject: str, results: Iterable[CaseResult]) -> list[str]:
+    """What KVM says of itself that does not fit."""
+    witness = [result for result in results if result.id == WITNESSES.get(subject) and result.verdict is FAIL]
+    return [f"{check.field}: {check.observed}" for result in witness for check in result.checks if not check.ok]
 
 
 def _counted(result: CaseResult, sign: Sign) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from virtproof.conformance.catalogue import all_cases
@@ -55,6 +57,20 @@ def test_an_observation_names_the_technique(name, case, verdict, counter, subjec
 @pytest.mark.parametrize(("counter", "saw"), [("exits", "5000"), ("insn_emulation", "no such counter"), ("", "")])
 def test_a_failure_of_another_kind_says_nothing(counter, saw):
     assert only(techniques((result("claim.backend", FAIL, counter, saw),), backend("kvm_pvm"))).name == "unknown"
+
+
+def test_what_kvm_says_of_itself_is_held_against_it():
+    check = Check("KVM_CAP_PRE_FAULT_MEMORY while kvm_intel.ept is on", "offered", "not offered", False)
+    said = replace(result("claim.no_tdp.capability", FAIL), checks=(check,))
+    found = only(techniques((result("slat.pf_noexit", PASS), said), backend("kvm_intel")))
+    assert found.name == "EPT"
+    assert found.contradiction == "KVM_CAP_PRE_FAULT_MEMORY while kvm_intel.ept is on: not offered"
+
+
+def test_what_kvm_says_of_itself_is_no_technique():
+    said = result("claim.no_tdp.capability", PASS)
+    assert only(techniques((result("slat.pf_noexit", PASS), said), backend("kvm_amd"))).contradiction == ""
+    assert techniques((said,), backend("kvm_amd")) == ()
 
 
 def test_what_was_skipped_says_why():

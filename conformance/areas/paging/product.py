@@ -250,6 +250,18 @@ KINDS = (
 # fmt: on
 
 
+REFS = {  # rules that a product has among its combinations, by the id of its case
+    "pg.l4.product.pku": ("pg.pk.both",),
+    "pg.l4.product.pks": ("pg.pk.pks_ad", "pg.pk.pks_wd", "pg.pk.pks_wd_wp0", "pg.pk.pks_user"),
+    "pg.misc.la57_product": (
+        "pg.misc.la57_enter",
+        "pg.misc.la57_pml5_np",
+        "pg.misc.la57_pml5_rsvd",
+        "pg.misc.la57_pml5_perm",
+    ),
+}
+
+
 def tries(kinds: Kinds, group: Group, physical: int) -> list[Try]:
     """All combinations; control bits, whose change costs most, change least often."""
     paging = kinds.paging
@@ -295,6 +307,7 @@ def _case(kinds: Kinds, group: Group) -> HostScript:
         mode=SETTINGS[kinds.paging].mode,
         cite=CITE,
         script=partial(_script, kinds, group),
+        refs=REFS.get(kinds.id + group.name, ()),
         requires=(*kinds.requires, *group.requires),
         seconds=SECONDS,
     )
