@@ -4,7 +4,7 @@
 of Virtio PCI Card Specification 0.9.5.
 """
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import NamedTuple
 
 from virtproof.spec.bits import Bits, bit
@@ -55,7 +55,7 @@ class Status(Bits, width=8):
     failed      = bit(7)
 
 
-class Feature(IntFlag):
+class Feature(IntEnum):
     """ "Reserved Feature Bits": those that belong to queues and the transport."""
 
     ANY_LAYOUT    = 1 << 27  # legacy only
@@ -74,7 +74,7 @@ class CapabilityType(IntEnum):
     PCI    = 5
 
 
-class Isr(IntFlag):
+class Isr(IntEnum):
     """ "ISR status capability"."""
 
     QUEUE  = 1
@@ -127,7 +127,7 @@ class Legacy:
     CONFIG_MSIX     = 24
 
 
-class DescriptorFlag(IntFlag):
+class DescriptorFlag(IntEnum):
     """ "The Virtqueue Descriptor Table"."""
 
     NEXT     = 1

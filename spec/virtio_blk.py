@@ -1,6 +1,6 @@
 """VIRTIO 1.2, "Block Device"."""
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 SECTOR = 512
 REQUESTS = 0  # the queue
@@ -10,7 +10,7 @@ DISCARD_SEGMENT = 16  # bytes: sector u64, num_sectors u32, flags u32
 
 
 # fmt: off
-class Feature(IntFlag):
+class Feature(IntEnum):
     """ "Feature bits"."""
 
     SEG_MAX  = 1 << 2

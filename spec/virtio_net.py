@@ -1,13 +1,13 @@
 """VIRTIO 1.2, "Network Device"."""
 
 from collections.abc import Mapping
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 RECEIVE, TRANSMIT, CONTROL = range(3)  # queues
 
 
 # fmt: off
-class Feature(IntFlag):
+class Feature(IntEnum):
     """ "Feature bits"."""
 
     CSUM          = 1 << 0
@@ -42,7 +42,7 @@ LINK_UP = 1
 HEADER, LEGACY_HEADER, NUM_BUFFERS = 12, 10, 10  # sizes without and with num_buffers; its offset
 
 
-class HeaderFlag(IntFlag):
+class HeaderFlag(IntEnum):
     NEEDS_CSUM = 1
     DATA_VALID = 2
 

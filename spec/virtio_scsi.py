@@ -1,6 +1,6 @@
 """VIRTIO 1.2, "SCSI Host Device"."""
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 CONTROL, EVENT, REQUEST = range(3)  # queues; the last and all behind it take commands
 
@@ -13,7 +13,7 @@ EVENT_SIZE = 16  # bytes: event u32, lun[8], reason u32
 
 
 # fmt: off
-class Feature(IntFlag):
+class Feature(IntEnum):
     """ "Feature bits"."""
 
     HOTPLUG = 1 << 1

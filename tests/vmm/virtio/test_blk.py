@@ -214,6 +214,16 @@ def test_a_reset_ends_what_is_under_way() -> None:
     assert (bytes(blk.wires.ram), disk.log) == (before, [])
 
 
+def test_a_legacy_queue_that_is_placed_anew_forgets_what_is_under_way() -> None:
+    blk, disk, clock, events = clocked()
+    blk.add(0, (header(0, 1),), (512, 1))
+    blk.kick(0)
+    blk.device._transport._write_legacy(8, 4, 0x10)
+    clock.advance(5000)
+    events.poll()
+    assert (blk.take(0), disk.log, blk.device.virtio.broken) == ([], [], "")
+
+
 def test_a_driver_cannot_have_more_under_way_than_the_queue_holds() -> None:
     blk, _, _, events = clocked()
     head = blk.describe(0, (*blk.buffer(header(0)), READ), (*blk.buffer(513), WRITE))

@@ -35,7 +35,7 @@ class VirtioBlk(PciPersonality):
     def __init__(self, disk: Disk, after: After, *, serial: str = "virtproof", legacy: bool = True) -> None:
         self._disk, self._serial = disk, serial.encode("ascii")[: spec.ID_BYTES].ljust(spec.ID_BYTES, b"\0")
         writable = Feature.RO if disk.read_only else Feature.DISCARD
-        self.features = int(Feature.SEG_MAX | Feature.BLK_SIZE | Feature.FLUSH | writable)
+        self.features = Feature.SEG_MAX | Feature.BLK_SIZE | Feature.FLUSH | writable
         self._config = self._describe()
         self._tasks: Tasks[Chain] = Tasks(after, self._finish_later)
         super().__init__(after, legacy=legacy)

@@ -13,12 +13,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from virtproof.spec.virtio import NO_VECTOR, DeviceId, Feature, Isr, Status
+from virtproof.spec.virtio import NO_VECTOR, DeviceId, Feature, Isr, Status, legacy_rings
 from virtproof.vmm.devices.virtio.queue import Chain, Queue, QueueBroken, saved_number
 from virtproof.vmm.events import After, Timer
 from virtproof.vmm.pci.function import DmaError, Function
 
 STINT = 1 << 20  # bytes that one notification moves before others have their turn
+
+_DRIVER_OK, _FEATURES_OK, _NEEDS_RESET = (
+    int(field.mask) for field in (Status.driver_ok, Status.features_ok, Status.needs_reset)
+)
 
 
 class Personality:
@@ -81,17 +85,17 @@ class Virtio:
     @property
     def offered(self) -> int:
         """What a driver is offered that knows this version."""
-        return int(self._personality.features | Feature.INDIRECT_DESC | Feature.EVENT_IDX | Feature.VERSION_1)
+        return self._personality.features | Feature.INDIRECT_DESC | Feature.EVENT_IDX | Feature.VERSION_1
 
     @property
     def offered_legacy(self) -> int:
-        return self.offered & 0xFFFF_FFFF | int(Feature.ANY_LAYOUT)
+        return self.offered & 0xFFFF_FFFF | Feature.ANY_LAYOUT
 
     @property
     def live(self) -> bool:
         """Whether the device may look at its queues."""
-        ready = Status.driver_ok.mask if self.legacy else Status.driver_ok.mask | Status.features_ok.mask
-        return self.status & (ready | Status.needs_reset.mask) == ready and self._function.bus_master
+        ready = _DRIVER_OK if self.legacy else _DRIVER_OK | _FEATURES_OK
+        return self.status & (ready | _NEEDS_RESET) == ready and self._function.bus_master
 
     def has(self, feature: int) -> bool:
         """Whether the driver has taken a feature that was offered."""
@@ -99,7 +103,7 @@ class Virtio:
 
     def accept(self, features: int) -> None:
         """The driver says what it takes: all 64 bits; too late once FEATURES_OK is set."""
-        if not self.status & Status.features_ok.mask:
+        if not self.status & _FEATURES_OK:
             self.accepted = features
 
     def set_status(self, value: int, *, legacy: bool = False) -> None:
@@ -108,13 +112,23 @@ class Virtio:
             self.reset()
             return
         was_live, self.legacy = self.live, legacy
-        status = value & Status.KNOWN & ~Status.needs_reset.mask
+        status = value & Status.KNOWN & ~_NEEDS_RESET
         new = status & ~self.status
-        if new & Status.features_ok.mask and (legacy or not self._acceptable()):
-            status &= ~Status.features_ok.mask
-        self.status = status | self.status & Status.needs_reset.mask
+        if new & _FEATURES_OK and (legacy or not self._acceptable()):
+            status &= ~_FEATURES_OK
+        self.status = status | self.status & _NEEDS_RESET
         if self.live and not was_live:
             self._start()
+
+    def place_legacy(self, queue: Queue, base: int) -> None:
+        """A legacy driver says where a queue's rings are, which begins it anew; 0 takes it away."""
+        if queue.busy:
+            self._personality.abandon()
+        vector = queue.vector
+        queue.reset()
+        queue.vector, queue.descriptors, queue.enabled = vector, base, base != 0
+        queue.available, queue.used = legacy_rings(base, queue.size)
+        self._negotiated()
 
     def reset(self) -> None:
         """From any state: forget the driver and what it has asked for."""
@@ -165,7 +179,7 @@ class Virtio:
     def config_changed(self) -> None:
         """Tell the driver that the device configuration is another."""
         self.generation = self.generation + 1 & 0xFF
-        if self.status & Status.driver_ok.mask:
+        if self.status & _DRIVER_OK:
             self._signal(Isr.CONFIG, self.config_vector)
 
     def guarded(self, step: Callable[[], None]) -> None:
@@ -174,7 +188,7 @@ class Virtio:
             step()
         except (QueueBroken, DmaError) as error:
             self.broken = str(error)
-            self.status |= Status.needs_reset.mask
+            self.status |= _NEEDS_RESET
             self._cancel()
             self._personality.abandon()
             self.config_changed()
@@ -197,6 +211,7 @@ class Virtio:
         if len(state["queues"]) != len(self.queues):
             raise ValueError("the state of a device with other queues")
         self._cancel()
+        self._personality.abandon()
         self.status, self.generation, self.legacy = status, generation, bool(state["legacy"])
         self.accepted, self.config_vector, self.broken = accepted, vector, str(state["broken"])
         for queue, saved in zip(self.queues, state["queues"], strict=True):
@@ -221,20 +236,18 @@ class Virtio:
             self.notify(number)
 
     def _serve(self, number: int) -> None:
-        queue, moved = self.queues[number], 0
-        for _ in range(queue.size):
-            chain = queue.pop()
-            if chain is None:
+        queue, served, moved = self.queues[number], 0, 0
+        chain = queue.pop()
+        while chain is not None:
+            if served == queue.size or moved >= STINT:
+                queue.unpop(chain)
+                self._resume_later(number)
                 break
             written = self._personality.serve(number, chain)
             if written is not None:
                 queue.push(chain, written)
-            moved += chain.moved
-            if moved >= STINT:
-                self._resume_later(number)
-                break
-        else:
-            self._resume_later(number)
+            served, moved = served + 1, moved + chain.moved
+            chain = queue.pop()
         self.show(number)
 
     def _resume_later(self, number: int) -> None:

@@ -19,7 +19,7 @@ from virtproof.spec.virtio import DESCRIPTOR, DescriptorFlag
 
 LONGEST_INDIRECT = 1024  # descriptors of an indirect table; drivers stay below the size of their queue or near it
 
-_DESCRIPTOR = struct.Struct("<QIHH")
+_DESCRIPTOR, _USED = struct.Struct("<QIHH"), struct.Struct("<II")
 _NEXT, _WRITE, _INDIRECT = (int(flag) for flag in DescriptorFlag)
 
 Element = tuple[int, int]  # guest-physical address, length in bytes
@@ -39,7 +39,7 @@ class Dma(Protocol):
 class Chain:
     """What one entry of the available ring leads to: elements to read, then elements to write.
 
-    ``moved`` counts the bytes that were, for whoever bounds the work.
+    ``moved`` counts the bytes that were, those of descriptors too, for whoever bounds the work.
     """
 
     __slots__ = ("_dma", "head", "moved", "readable", "writable")
@@ -47,17 +47,17 @@ class Chain:
     def __init__(self, dma: Dma, head: int, readable: list[Element], writable: list[Element]) -> None:
         self._dma, self.head = dma, head
         self.readable, self.writable = readable, writable
-        self.moved = 0
+        self.moved = DESCRIPTOR * (len(readable) + len(writable))
 
     @property
     def to_read(self) -> int:
         """Bytes that the driver offers: up to 4 GiB an element."""
-        return sum(length for _, length in self.readable)
+        return _total(self.readable)
 
     @property
     def to_write(self) -> int:
         """Bytes that the driver has room for."""
-        return sum(length for _, length in self.writable)
+        return _total(self.writable)
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the readable part, fewer at its end.  The caller bounds ``length``."""
@@ -72,12 +72,20 @@ class Chain:
 
     def write(self, data: bytes | bytearray | memoryview, offset: int = 0) -> int:
         """Write from ``offset`` of the writable part on, as far as there is room; return how many bytes that were."""
+        if len(self.writable) == 1 and offset == 0 and len(data) <= self.writable[0][1]:
+            self._dma.dma_write(self.writable[0][0], data)
+            self.moved += len(data)
+            return len(data)
         view, done = memoryview(data), 0
         for address, size in _pieces(self.writable, offset, len(data)):
             self._dma.dma_write(address, view[done : done + size])
             done += size
         self.moved += done
         return done
+
+
+def _total(elements: list[Element]) -> int:
+    return elements[0][1] if len(elements) == 1 else sum([length for _, length in elements])
 
 
 def _pieces(elements: list[Element], offset: int, length: int) -> Iterator[Element]:
@@ -118,6 +126,11 @@ class Queue:
         self._shown = 0  # entries of the used ring
         self._silent = False  # NO_NOTIFY is set
 
+    @property
+    def busy(self) -> bool:
+        """Whether chains were taken and not given back."""
+        return bool(self._taken)
+
     def pop(self) -> Chain | None:
         """Take the next chain, if there is one.  Raises QueueBroken, and what DMA raises."""
         if not self._heads and not self._fetch():
@@ -144,11 +157,10 @@ class Queue:
         if not done:
             return False
         self._done = []
-        first = min(len(done), self.size - old % self.size)
+        first = self.size - old % self.size
         for at, some in ((old % self.size, done[:first]), (0, done[first:])):
             if some:
-                words = [word for entry in some for word in entry]
-                self._dma.dma_write(self.used + 4 + 8 * at, struct.pack(f"<{len(words)}I", *words))
+                self._dma.dma_write(self.used + 4 + 8 * at, b"".join([_USED.pack(*entry) for entry in some]))
         self._shown = new = old + len(done) & 0xFFFF
         self._dma.dma_write(self.used + 2, new.to_bytes(2, "little"))
         if self.event_idx:
@@ -163,8 +175,8 @@ class Queue:
             "enabled": self.enabled,
             "addresses": [self.descriptors, self.available, self.used],
             "vector": self.vector,
-            "seen": self._seen - len(self._heads) & 0xFFFF,
-            "taken": list(self._taken),
+            "seen": self._seen,
+            "heads": [*self._taken, *self._heads],
             "shown": self._shown,
             "silent": self._silent,
         }
@@ -173,14 +185,14 @@ class Queue:
         """Take what ``state`` gave.  Raises ValueError, TypeError or KeyError for anything else."""
         size, vector = saved_number(state["size"], 0xFFFF), saved_number(state["vector"], 0xFFFF)
         seen, shown = saved_number(state["seen"], 0xFFFF), saved_number(state["shown"], 0xFFFF)
-        taken = [saved_number(head, 0xFFFF) for head in state["taken"]]
+        heads = [saved_number(head, 0xFFFF) for head in state["heads"]]
         descriptors, available, used = (saved_number(place, (1 << 64) - 1) for place in state["addresses"])
-        if not self.accepts(size) or len(taken) > size:
-            raise ValueError(f"{len(taken)} chains of a queue of {size}")
+        if not self.accepts(size) or len(heads) > size:
+            raise ValueError(f"{len(heads)} chains of a queue of {size}")
         self.reset()
         self.size, self.vector, self.enabled = size, vector, bool(state["enabled"])
         self.descriptors, self.available, self.used = descriptors, available, used
-        self._seen, self._shown, self._heads = seen, shown, deque(taken)
+        self._seen, self._shown, self._heads = seen, shown, deque(heads)
         self._silent = bool(state["silent"])
 
     def accepts(self, size: int) -> bool:

@@ -66,7 +66,7 @@ class Transport:
         )
         self.virtio: Virtio = Virtio(personality, self.function, after, self._signal)
         self._vectors = vectors
-        self._isr = Isr(0)
+        self._isr = 0
         self._device_select: int = 0
         self._driver_select: int = 0
         self._queue_select: int = 0
@@ -100,7 +100,7 @@ class Transport:
     def state(self) -> dict[str, Any]:
         return {
             "virtio": self.virtio.state(),
-            "isr": int(self._isr),
+            "isr": self._isr,
             "selects": [self._device_select, self._driver_select, self._queue_select],
             "window": self._window.state(),
         }
@@ -111,7 +111,7 @@ class Transport:
         device, driver, queue = (saved_number(select, LOW) for select in state["selects"])
         self.virtio.restore(state["virtio"])
         self._window.restore(state["window"])
-        self._isr = Isr(isr)
+        self._isr = isr
         self._device_select, self._driver_select, self._queue_select = device, driver, queue & 0xFFFF
 
     @property
@@ -183,7 +183,7 @@ class Transport:
         of, queue = self.virtio, self._selected
         match place:
             case Legacy.GUEST_FEATURES:         of.accept(value & of.offered_legacy)
-            case Legacy.QUEUE_ADDRESS if queue: _place_rings(queue, value)
+            case Legacy.QUEUE_ADDRESS if queue: of.place_legacy(queue, value << virtio.PAGE_SHIFT)
             case Legacy.QUEUE_SELECT:           self._queue_select = value
             case Legacy.QUEUE_NOTIFY:           of.notify(value)
             case Legacy.STATUS:                 self._set_status(value, legacy=True)
@@ -233,16 +233,16 @@ class Transport:
             self.function.send_message(vector)
 
     def _take_isr(self) -> int:
-        isr = int(self._isr)
+        isr = self._isr
         self._lower()
         return isr
 
     def _lower(self) -> None:
-        self._isr = Isr(0)
+        self._isr = 0
         self.function.set_intx(False)
 
     def _clear(self) -> None:
-        self._isr = Isr(0)
+        self._isr = 0
         self._device_select = self._driver_select = self._queue_select = 0
         self._window.reset()
 
@@ -395,13 +395,3 @@ def _with_half(number: int, select: int, value: int) -> int:
     if select >= 2:
         return number
     return number & ~(LOW << 32 * select) | value << 32 * select
-
-
-def _place_rings(queue: Queue, frame: int) -> None:
-    """A legacy driver says where its rings are: a page frame, or 0 to take the queue away."""
-    vector, event_idx, indirect = queue.vector, queue.event_idx, queue.indirect
-    queue.reset()
-    queue.vector, queue.event_idx, queue.indirect = vector, event_idx, indirect
-    queue.descriptors = frame << virtio.PAGE_SHIFT
-    queue.available, queue.used = virtio.legacy_rings(queue.descriptors, queue.size)
-    queue.enabled = frame != 0
