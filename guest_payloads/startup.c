@@ -105,7 +105,8 @@ TEST(init_running)                       /* of one that runs in 64-bit mode with
 
 /* ---- a processor that the host has started */
 
-static volatile unsigned second_runs;
+/* Not in .bss, which the first processor clears, perhaps when the second has run already. */
+static volatile unsigned second_runs __attribute__((section(".data")));
 
 __attribute__((used)) _Noreturn void second_entry(void)
 {
