@@ -7,6 +7,9 @@ from virtproof.spec.vmxnet3 import RxMode
 BROADCAST = b"\xff" * 6
 TAGGED = b"\x81\x00"
 ADDRESS = 6
+# Each operation on a flag makes a new one: plain numbers, for this is done for each frame.
+_UNICAST, _MULTICAST, _BROADCAST = RxMode.UNICAST.value, RxMode.MULTICAST.value, RxMode.BROADCAST.value
+_ALL_MULTICAST, _PROMISCUOUS = RxMode.ALL_MULTICAST.value, RxMode.PROMISCUOUS.value
 
 
 class RxFilter:
@@ -27,7 +30,7 @@ class RxFilter:
 
     def accepts(self, frame: bytes, address: bytes) -> bool:
         mode = self.mode
-        if mode & RxMode.PROMISCUOUS:
+        if mode & _PROMISCUOUS:
             return True
         if frame[12:14] == TAGGED and len(frame) >= 16:
             vlan = (frame[14] & 0x0F) << 8 | frame[15]
@@ -35,10 +38,10 @@ class RxFilter:
                 return False
         to = frame[:ADDRESS]
         if not to[0] & 1:
-            return bool(mode & RxMode.UNICAST) and to == address
+            return bool(mode & _UNICAST) and to == address
         if to == BROADCAST:
-            return bool(mode & RxMode.BROADCAST)
-        return bool(mode & RxMode.ALL_MULTICAST) or (bool(mode & RxMode.MULTICAST) and to in self.groups)
+            return bool(mode & _BROADCAST)
+        return bool(mode & _ALL_MULTICAST) or (bool(mode & _MULTICAST) and to in self.groups)
 
     def state(self) -> dict[str, Any]:
         return {"mode": self.mode, "groups": sorted(group.hex() for group in self.groups), "vlans": self.vlans.hex()}

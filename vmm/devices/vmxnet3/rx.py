@@ -19,6 +19,8 @@ from virtproof.vmm.pci.function import DmaError, Function
 
 LOOKS = 256  # descriptors that are looked at for one frame: the driver may have laid out bodies where heads belong
 
+# Plain numbers: a Bits or a flag of each descriptor would cost more than all the rest.
+_CHECKSUM, _VLAN = Feature.RX_CHECKSUM.value, Feature.RX_VLAN.value
 _LENGTH, _BODY, _GEN = RxWord2.len.mask, RxWord2.btype.mask, RxWord2.gen.mask
 _SOP, _EOP = RxCompletion0.sop.mask, RxCompletion0.eop.mask
 _RING, _ERR, _TS, _TCI = RxCompletion0.ring.lo, RxCompletion2.err.mask, RxCompletion2.ts.mask, RxCompletion2.tci.lo
@@ -58,10 +60,10 @@ class RxQueue:
             return False
         word0, word2, word3 = NOT_CHECKED, 0, _TYPE
         try:
-            if self.features & Feature.RX_CHECKSUM:
+            if self.features & _CHECKSUM:
                 word0, known = verified(frame)
                 word3 |= known
-            stripped = untagged(frame) if self.features & Feature.RX_VLAN else None
+            stripped = untagged(frame) if self.features & _VLAN else None
             if stripped is not None:
                 frame, tci = stripped
                 word2 = _TS | tci << _TCI
