@@ -58,6 +58,7 @@ bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/run.py
 	$(bin)/python benchmarks/snapshots.py
 	$(bin)/python benchmarks/software.py
+	$(bin)/python benchmarks/nic_vmxnet3.py
 
 clean:
 	rm -rf $(venv) build dist
