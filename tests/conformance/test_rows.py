@@ -48,6 +48,8 @@ COMPLETE = (
     "pio",
     "privileged",
     "rtc_pm",
+    "scsi_lsi",
+    "scsi_pvscsi",
     "second_level",
     "sensitive",
     "smp",

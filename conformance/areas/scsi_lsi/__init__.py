@@ -1,0 +1,1 @@
+"""SCSI: LSI's Fusion-MPT controllers, and what disks behind them answer."""

@@ -1,0 +1,1 @@
+"""The paravirtual SCSI adapter PVSCSI."""

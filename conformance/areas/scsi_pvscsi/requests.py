@@ -1,0 +1,111 @@
+"""PVSCSI: requests, their data and completions, and interrupts."""
+
+from __future__ import annotations
+
+from virtproof.conformance.case import Case
+from virtproof.conformance.device_script import ConfigRead, Fill, Handle, Interrupts, Load, Put, Store
+from virtproof.conformance.pvscsi_driver import (
+    BAD_LBA,
+    BAR,
+    BUFFER,
+    CONTEXT,
+    IN,
+    INQUIRY,
+    LIST,
+    OUT,
+    READY,
+    SENSE,
+    SG,
+    STATE,
+    VECTOR,
+    completed,
+    done,
+    elements,
+    indices,
+    kick,
+    messages,
+    register,
+    request,
+    rules,
+    set_up,
+)
+from virtproof.conformance.scsi_rig import FUNCTION, holds, on_disk, read10, sector, unchanged, write10
+from virtproof.spec import pvscsi
+
+rule = rules("scsi_pvscsi")
+second = rules("scsi_pvscsi", priority=2)
+
+PENDING = 0x8  # the interrupt bit of the PCI status register
+ONES = 0xEEEE_EEEE_EEEE_EEEE
+
+# fmt: off
+CASES: tuple[Case, ...] = (
+    rule("pvscsi.kick.rw", "A kick takes every new request", "KICK",
+        request(0, READY), request(1, READY), set_up(), kick(2), indices(2, 2), completed(0), completed(1)),
+    rule("pvscsi.kick.nonrw", "KICK_NON_RW_IO does the same", "KICK",
+        request(0, INQUIRY, 36, IN), set_up(), Store(STATE, 4, 1), Store(BAR + pvscsi.KICK_NON_RW_IO, 4, 0),
+        indices(1, 1), completed(0, length=36)),
+    second("pvscsi.kick.empty", "A kick without a new request does nothing", "KICK",
+        set_up(), kick(0), indices(0, 0), register(pvscsi.INTR_STATUS, 0), request(0, READY), kick(1), kick(1),
+        indices(1, 1)),
+    rule("pvscsi.req.cons", "reqConsIdx is what was taken", "RingsState",
+        request(0, READY), request(1, READY), request(2, READY), set_up(), kick(1), indices(1, 1), kick(3), indices(3, 3)),
+    rule("pvscsi.cmp.order", "A completion is there when cmpProdIdx shows it", "RingsState",
+        set_up(), request(0, READY), kick(1), Load(STATE + pvscsi.CMP_PROD, 4, 1), completed(0, 0, 0, 0),
+        register(pvscsi.INTR_STATUS, 1)),
+    rule("pvscsi.cmp.context", "The context comes back as it was", "RingCmpDesc",
+        request(0, READY, context=0xFFEE_DDCC_BBAA_9988), set_up(), kick(1), Load(STATE + 0x2000, 8, 0xFFEE_DDCC_BBAA_9988)),
+    rule("pvscsi.io.read", "READ (10) into one buffer", "RingReqDesc",
+        Fill(BUFFER, 2048, ONES), done(read10(2, 2), 1024, IN, moved=1024), holds(BUFFER, sector(2)[:8]),
+        holds(BUFFER + 504, sector(2)[:8] + sector(3)[:8]), Load(BUFFER + 1016, 8, int.from_bytes(sector(3)[:8], "little")),
+        Load(BUFFER + 1024, 8, ONES)),
+    rule("pvscsi.io.write", "WRITE (10) from one buffer", "RingReqDesc",
+        Put(BUFFER, b"written!" * 128), done(write10(2, 2), 1024, OUT, moved=1024),
+        on_disk(1, sector(1) + b"written!" * 128 + sector(4))),
+    rule("pvscsi.io.sg", "A list of elements of 16 bytes", "SGElement",
+        Fill(BUFFER, 0x3000, ONES),
+        elements((BUFFER, 512, 0), (BUFFER + 0x1000, 256, 0), (BUFFER + 0x2000, 256, 0)),
+        done(read10(2, 2), 1024, IN | SG, data=LIST, moved=1024), holds(BUFFER, sector(2)[:8]), Load(BUFFER + 512, 8, ONES),
+        holds(BUFFER + 0x1000, sector(3)[:8]), Load(BUFFER + 0x1100, 8, ONES), holds(BUFFER + 0x2000, sector(3)[:8]),
+        Load(BUFFER + 0x2100, 8, ONES)),
+    second("pvscsi.io.sg_chain", "A chain element says where the list goes on", "SGElement",
+        Put(BUFFER, b"first..." * 64), Put(BUFFER + 0x1000, b"second.." * 64),
+        elements((BUFFER, 512, 0), (LIST + 0x800, 0, 1)), elements((BUFFER + 0x1000, 512, 0), at=LIST + 0x800),
+        done(write10(4, 2), 1024, OUT | SG, data=LIST, moved=1024), on_disk(4, b"first..." * 64 + b"second.." * 64)),
+    rule("pvscsi.io.sense", "CHECK CONDITION comes with sense data and their length", "RingCmpDesc",
+        Fill(SENSE, 64, ONES), done(BAD_LBA, 512, IN, scsi=2), Load(STATE + 0x2000 + 16, 4, 18), Load(SENSE, 1, 0x70),
+        Load(SENSE + 2, 1, 5), Load(SENSE + 7, 1, 10), Load(SENSE + 12, 2, 0x0021), Load(SENSE + 18, 4, 0xEEEE_EEEE)),
+    rule("pvscsi.io.sense_zero", "No room for sense data: nothing is written", "RingCmpDesc",
+        Fill(SENSE, 64, ONES), done(BAD_LBA, 512, IN, scsi=2, sense_length=0), Load(SENSE, 8, ONES), Load(SENSE + 8, 8, ONES),
+        Load(STATE + 0x2000 + 16, 4, 0)),
+    rule("pvscsi.io.selto", "A target that is not there: selection timeout", "hostStatus",
+        done(READY, target=9, host=0x11)),
+    rule("pvscsi.io.underrun", "Less data than asked for: underrun, and how much came", "hostStatus",
+        done(bytes.fromhex("12 00 00 00 ff 00"), 255, IN, host=(0x0C, 0x12), moved=36)),
+    second("pvscsi.io.lun_bytes", "Byte 1 of the LUN selects; others must be 0", "RingReqDesc lun",
+        request(0, INQUIRY, 36, IN, lun=b"\0\1" + bytes(6)), request(1, READY, lun=b"\1" + bytes(7)),
+        request(2, READY, lun=bytes(7) + b"\1"), set_up(), kick(3), indices(3, 3), completed(0, length=36),
+        Load(BUFFER, 1, 0), completed(1, 0x11), completed(2, 0x11)),
+    rule("pvscsi.io.zero_data", "A direction without data is no error", "RingReqDesc",
+        request(0, READY, 0, OUT), request(1, READY, 0, IN), set_up(), kick(2), completed(0, 0, 0, 0), completed(1, 0, 0, 0)),
+    rule("pvscsi.irq.status_w1c", "INTR_STATUS shows a completion until a one is written", "INTR_STATUS",
+        request(0, READY), set_up(), kick(1), register(pvscsi.INTR_STATUS, 1), Store(BAR + pvscsi.INTR_STATUS, 4, 2),
+        register(pvscsi.INTR_STATUS, 1), Store(BAR + pvscsi.INTR_STATUS, 4, 3), register(pvscsi.INTR_STATUS, 0)),
+    rule("pvscsi.irq.mask", "The pin is high only for what INTR_MASK lets through", "INTR_MASK",
+        request(0, READY), set_up(), kick(1), ConfigRead(FUNCTION, 6, 2, 0, PENDING), Store(BAR + pvscsi.INTR_MASK, 4, 0xC),
+        ConfigRead(FUNCTION, 6, 2, 0, PENDING), Store(BAR + pvscsi.INTR_MASK, 4, 0xF), register(pvscsi.INTR_MASK, 0xF),
+        ConfigRead(FUNCTION, 6, 2, PENDING, PENDING), Store(BAR + pvscsi.INTR_STATUS, 4, 1),
+        ConfigRead(FUNCTION, 6, 2, 0, PENDING)),
+    rule("pvscsi.irq.msi", "One message for all completions of a kick", "MSI",
+        Handle(VECTOR), messages(), request(0, READY), request(1, READY), request(2, READY), set_up(),
+        Store(BAR + pvscsi.INTR_MASK, 4, 0xF), kick(2), Interrupts(VECTOR, 1), kick(3), Interrupts(VECTOR, 2),
+        ConfigRead(FUNCTION, 6, 2, PENDING, PENDING)),
+    rule("pvscsi.io.protected", "A write-protected disk stays as it is", "RingReqDesc",
+        Put(BUFFER, b"written!" * 64), done(write10(0, 1), 512, OUT, scsi=2, lun=b"\0\1" + bytes(6)), Load(SENSE + 2, 1, 7),
+        unchanged()),
+    rule("pvscsi.io.several", "Requests of one kick are separate", "RingReqDesc",
+        request(0, read10(1, 1), 512, IN), request(1, read10(2, 1), 512, IN, data=BUFFER + 0x1000), request(2, READY, target=9),
+        set_up(), kick(3), completed(0, length=512), completed(1, length=512), completed(2, 0x11),
+        holds(BUFFER, sector(1)[:8]), holds(BUFFER + 0x1000, sector(2)[:8]), Load(STATE + 0x2000, 8, CONTEXT)),
+)
+# fmt: on
