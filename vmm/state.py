@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ctypes import sizeof
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from virtproof.kvm import CpuidEntry, KvmError
@@ -150,6 +150,14 @@ class MachineState:
     missing: tuple[str, ...] = ()
 
 
+class Processors(NamedTuple):
+    """The vCPUs, and what of interrupt controllers and timers is in the kernel."""
+
+    vm: dict[str, bytes]
+    vcpus: tuple[VcpuState, ...]
+    missing: tuple[str, ...]
+
+
 class Restored(NamedTuple):
     """A machine that goes on where the saved one was, and what it lacks."""
 
@@ -163,20 +171,13 @@ def save(machine: Machine) -> MachineState:
     Raises Fault where an access at hand cannot be completed.
     """
     vm, vcpus = _parts_of(machine)
-    missing: list[str] = []
     for vcpu, accesses in zip(vcpus, machine.accesses, strict=True):
         vcpu.kick()
         stopped = vcpu.run(accesses)
         if not isinstance(stopped, Interrupted):
             raise Fault("save a machine", f"vCPU {vcpu.index} went on: {stopped}", "save it when it is stopped")
-    listed = cast(SavableEngine, machine.engine).saved_msrs()
-    saved = []
-    for vcpu in vcpus:
-        parts = _parts(vm, vcpu, machine, missing)
-        msrs = vcpu.get_msrs((*listed, *MTRRS))
-        absent = [index for index in listed if index not in msrs]
-        missing += [f"vCPU {vcpu.index}: MSR {index:#x}: the engine lists it and does not give it" for index in absent]
-        saved.append(VcpuState(parts, vcpu.cpuid(), msrs))
+    processors = save_processors(machine)
+    missing = list(processors.missing)
     devices = {}
     for name, device in machine.bus.devices():
         if isinstance(device, Stateful):
@@ -195,13 +196,41 @@ def save(machine: Machine) -> MachineState:
             SavedSlot(s.gpa, s.memory.size, s.read_only, s.log_dirty, s.memory.backing, tuple(_runs(s.memory.view)))
             for s in machine.memory.slots
         ),
-        vm=_vm_parts(vm, machine, missing),
-        vcpus=tuple(saved),
+        vm=processors.vm,
+        vcpus=processors.vcpus,
         devices=devices,
         interrupts=machine.interrupts.state(),
         tsc_khz=vcpus[0].tsc_khz(),
         missing=tuple(missing),
     )
+
+
+def save_processors(machine: Machine) -> Processors:
+    """The part of ``save`` that is neither memory nor devices."""
+    vm, vcpus = _parts_of(machine)
+    missing: list[str] = []
+    listed = cast(SavableEngine, machine.engine).saved_msrs()
+    saved = []
+    for vcpu in vcpus:
+        parts = _parts(vm, vcpu, machine, missing)
+        msrs = vcpu.get_msrs((*listed, *MTRRS))
+        absent = [index for index in listed if index not in msrs]
+        missing += [f"vCPU {vcpu.index}: MSR {index:#x}: the engine lists it and does not give it" for index in absent]
+        saved.append(VcpuState(parts, vcpu.cpuid(), msrs))
+    return Processors(_vm_parts(vm, machine, missing), tuple(saved), tuple(missing))
+
+
+def restore_processors(machine: Machine, saved: Processors) -> tuple[str, ...]:
+    """Put the processors of a stopped machine back to where they were; return what it does not take.
+
+    What its CPUID answers stays.
+    """
+    vm, vcpus = _parts_of(machine)
+    missing: list[str] = []
+    _restore_vm(vm, saved.vm, missing)
+    for vcpu, of in zip(vcpus, saved.vcpus, strict=True):
+        _restore_vcpu(vcpu, replace(of, cpuid=()), missing)
+    return tuple(missing)
 
 
 def restore(engine: Engine, state: MachineState, furnish: Callable[[Machine], None] = lambda machine: None) -> Restored:
@@ -227,13 +256,7 @@ def _restore(machine: Machine, state: MachineState, furnish: Callable[[Machine],
         for offset, data in slot.runs:
             made.memory.view[offset : offset + len(data)] = data
     furnish(machine)
-    for part in (PIT, CLOCK):
-        if part.name in state.vm:
-            _set(vm.set, part, state.vm[part.name], "VM", missing)
-    for chip in IrqchipId:
-        saved_chip = state.vm.get(f"irqchip {chip.name.lower()}")
-        if saved_chip is not None:
-            vm.set(Ioctl.SET_IRQCHIP, saved_chip)
+    _restore_vm(vm, state.vm, missing)
     if state.tsc_khz and state.tsc_khz != vcpus[0].tsc_khz():
         if vm.check_extension(Cap.TSC_CONTROL):
             for of_kvm in cast(tuple[KvmVcpu, ...], vcpus):
@@ -251,6 +274,16 @@ def _restore(machine: Machine, state: MachineState, furnish: Callable[[Machine],
         _told(f"restore device {name}", device.restore, saved_device)
     _told("restore the interrupt lines", machine.interrupts.restore, state.interrupts)
     return tuple(missing)
+
+
+def _restore_vm(vm: SavableVm, saved: Mapping[str, bytes], missing: list[str]) -> None:
+    for part in (PIT, CLOCK):
+        if part.name in saved:
+            _set(vm.set, part, saved[part.name], "VM", missing)
+    for chip in IrqchipId:
+        saved_chip = saved.get(f"irqchip {chip.name.lower()}")
+        if saved_chip is not None:
+            vm.set(Ioctl.SET_IRQCHIP, saved_chip)
 
 
 def _restore_vcpu(vcpu: SavableVcpu, saved: VcpuState, missing: list[str]) -> None:

@@ -30,6 +30,9 @@ class DebugConsole:
         if len(self._log) > 2 * LIMIT:
             del self._log[:LIMIT]
 
+    def reset(self) -> None:
+        """A log goes on."""
+
     def state(self) -> dict[str, Any]:
         return {"log": self._log.hex()}
 

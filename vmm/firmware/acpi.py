@@ -16,6 +16,7 @@ from virtproof.spec.acpi import FadtBootFlags, FadtFlags
 from virtproof.spec.x86 import apic
 from virtproof.vmm.firmware import aml
 from virtproof.vmm.firmware.blob import Blob
+from virtproof.vmm.routing import TIMER_PIN
 
 PM_BASE = 0x600
 PM_EVENT_BYTES, PM_CONTROL_BYTES, PM_TIMER_BYTES = 4, 2, 4
@@ -23,7 +24,7 @@ RESET_VALUE = 0x06  # to port CF9H: RST_CPU and SYS_RST
 LINES = (10, 10, 11, 11)  # where the PIRQs A to D lead
 SLOTS, PINS = 32, 4
 ALL_APICS = 0xFF
-TIMER_PIN = 2  # of the I/O APIC, where the 8254 is
+
 PCI_IO = (0xC000, 0xFFFF)  # ports for BARs
 PCI_TOP = 0xFEC0_0000  # addresses for BARs end below
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from virtproof.spec import ioapic, piix4
 from virtproof.spec.x86 import apic
-from virtproof.vmm.firmware.acpi import LINES, TIMER_PIN
+from virtproof.vmm.firmware.acpi import LINES
+from virtproof.vmm.routing import TIMER_PIN
 
 _FLOATING = struct.Struct("<4sIBBB5B")
 _HEADER = struct.Struct("<4sHBB8s12sIHHIHBB")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from virtproof.spec import elf as spec
-from virtproof.vmm.loaders import elf64, flat, multiboot, pvh
+from virtproof.vmm.loaders import bzimage, elf64, flat, multiboot, pvh
 from virtproof.vmm.loaders.elf import Elf, is_elf
 from virtproof.vmm.loaders.image import Image, Kernel
 
 FORMATS: dict[str, Callable[[Kernel, int], Image]] = {
     "flat": flat.load,
+    "bzimage": bzimage.load,
     "multiboot": multiboot.load,
     "pvh": pvh.load,
     "elf64": elf64.load,
@@ -37,6 +38,8 @@ def detect(kernel: Kernel) -> str:
         )
     if header is not None:
         return "multiboot"
+    if bzimage.is_bzimage(content):
+        return "bzimage"
     if flat.is_flat(content):
         return "flat"
     raise kernel.refuse(

@@ -13,14 +13,11 @@ from virtproof.spec import elf as spec
 from virtproof.vmm import modes
 from virtproof.vmm.loaders.elf import Elf
 from virtproof.vmm.loaders.image import Image, Kernel
-from virtproof.vmm.loaders.layout import HOLE_END, PAGE, Layout
+from virtproof.vmm.loaders.layout import HOLE_END, Layout
+from virtproof.vmm.loaders.paging import identity_map
 from virtproof.vmm.registers import Registers, SpecialRegisters
 
 STACK = 16 << 10
-
-_PRESENT, _WRITABLE, _LARGE = 1 << 0, 1 << 1, 1 << 7
-_GIB, _LARGE_PAGE = 1 << 30, 2 << 20
-_ENTRIES = 512
 
 
 def load(kernel: Kernel, ram: int) -> Image:
@@ -37,7 +34,7 @@ def load(kernel: Kernel, ram: int) -> Image:
             f"{segment.physical:#x}, but the map it starts with has no other addresses than physical ones",
             "link the part that starts at its physical address",
         )
-    cr3 = _identity_map(layout, max(HOLE_END, layout.map[-1].end))
+    cr3 = identity_map(layout, max(HOLE_END, layout.map[-1].end))
     stack = layout.place(bytes(STACK), "stack", alignment=16)
     # The return address of a function that was never called is zero; the stack is aligned as after a call.
     registers = Registers(rip=elf.entry, rsp=stack + STACK - 8)
@@ -46,19 +43,3 @@ def load(kernel: Kernel, ram: int) -> Image:
 
 def _enter(reset: SpecialRegisters, cr3: int) -> SpecialRegisters:
     return modes.long64(reset, cr3)
-
-
-def _identity_map(layout: Layout, end: int) -> int:
-    """Place page tables that map 0 to ``end`` (at most 512 GiB) to themselves and return the address of the PML4."""
-    gibs = -(-end // _GIB)
-    if gibs > _ENTRIES:
-        raise layout.kernel.refuse(f"a bare ELF kernel starts with a map of {_ENTRIES} GiB at most", "use less memory")
-    pages = b"".join(_entry(page | _LARGE) for page in range(0, gibs * _GIB, _LARGE_PAGE))
-    directories = layout.place(pages, "page directories", alignment=PAGE)
-    pointers = b"".join(_entry(directories + gib * PAGE) for gib in range(gibs))
-    table = layout.place(pointers.ljust(PAGE, b"\0"), "page-directory-pointer table", alignment=PAGE)
-    return layout.place(_entry(table).ljust(PAGE, b"\0"), "PML4", alignment=PAGE)
-
-
-def _entry(address: int) -> bytes:
-    return (address | _PRESENT | _WRITABLE).to_bytes(8, "little")

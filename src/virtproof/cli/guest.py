@@ -27,7 +27,14 @@ MIB = 1 << 20
 KERNEL_LIMIT = 1 << 30  # a kernel with symbols may be larger than the guest's RAM, but not without end
 FOREVER = threading.TIMEOUT_MAX / 2  # seconds; half, because deadlines are added to the time of day
 
-FORMATS = ("auto", "flat", "multiboot", "pvh", "elf64")  # a test compares them with the loaders, which load slowly
+FORMATS = (
+    "auto",
+    "flat",
+    "bzimage",
+    "multiboot",
+    "pvh",
+    "elf64",
+)  # a test compares them with the loaders, which load slowly
 
 
 @click.command("guest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import sizeof
 
-from virtproof.spec import elf, multiboot, pvh
+from virtproof.spec import bzimage, elf, multiboot, pvh
 from virtproof.spec.elf import SegmentType
 from virtproof.vmm.loaders.image import Image, Piece
 
@@ -90,3 +90,29 @@ def at(image: Image, address: int, size: int) -> bytes:
 
 def text_at(image: Image, address: int) -> bytes:
     return at(image, address, 4096).partition(b"\0")[0]
+
+
+def bzimage_file(*, protected: bytes = CODE, at: int = TEXT, **header: int) -> bytes:
+    """Return a bzImage of protocol 2.15 with both entries; ``header`` has fields of spec/bzimage.py by their names."""
+    made = bytearray(5 * bzimage.SECTOR)
+    made[bzimage.JUMP : bzimage.JUMP + 2] = b"\xeb\x66"
+    made[bzimage.MAGIC_AT : bzimage.MAGIC_AT + 4] = bzimage.MAGIC
+    fields = {
+        "setup_sects": 4, "boot_flag": bzimage.BOOT_FLAG_VALUE, "version": 0x20F, "loadflags": bzimage.LOADED_HIGH,
+        "code32_start": at, "initrd_addr_max": 0x7FFF_FFFF, "kernel_alignment": 0x20_0000, "relocatable": 1,
+        "xloadflags": bzimage.KERNEL_64, "cmdline_size": 2047, "pref_address": at, "init_size": 2 * MIB,
+    }  # fmt: skip
+    for name, value in (fields | header).items():
+        offset, size = BZIMAGE_FIELDS[name]
+        made[offset : offset + size] = value.to_bytes(size, "little")
+    return bytes(made) + protected
+
+
+BZIMAGE_FIELDS = {
+    "setup_sects": (bzimage.SETUP_SECTS, 1), "boot_flag": (bzimage.BOOT_FLAG, 2), "version": (bzimage.VERSION, 2),
+    "loadflags": (bzimage.LOADFLAGS, 1), "code32_start": (bzimage.CODE32_START, 4),
+    "initrd_addr_max": (bzimage.INITRD_ADDR_MAX, 4), "kernel_alignment": (bzimage.KERNEL_ALIGNMENT, 4),
+    "relocatable": (bzimage.RELOCATABLE, 1), "xloadflags": (bzimage.XLOADFLAGS, 2),
+    "cmdline_size": (bzimage.CMDLINE_SIZE, 4), "pref_address": (bzimage.PREF_ADDRESS, 8),
+    "init_size": (bzimage.INIT_SIZE, 4),
+}  # fmt: skip

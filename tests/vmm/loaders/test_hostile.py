@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.vmm.loaders.files import CODE, RAM, by_addresses, elf_file, multiboot_header, pvh_note
+from tests.vmm.loaders.files import CODE, RAM, by_addresses, bzimage_file, elf_file, multiboot_header, pvh_note
 from virtproof.spec.e820 import RangeType
 from virtproof.vmm.loaders import detect
 from virtproof.vmm.loaders.image import Image, Kernel, LoadError, Module
@@ -20,6 +20,7 @@ SEEDS = (
     elf_file(64, content=CODE[:64], note=pvh_note()),
     elf_file(64, content=CODE[:64], segments=({}, {"p_paddr": 0x1000, "p_vaddr": 0x1000})),
     by_addresses(),
+    bzimage_file(protected=CODE[:512]),
 )
 INTERESTING = (0, 1, 4, 0x7F, 0x80, 0xFF, 0x10)
 
@@ -60,5 +61,12 @@ def test_changed_files(number: int, format_: str) -> None:
         with suppress(LoadError):
             check(detect.load(Kernel("k", mutate(rng, SEEDS[number]), b"", module), RAM, format_))
             loaded += 1
-    matching = {"auto": {0, 1, 3}, "flat": {0, 1, 2, 3}, "multiboot": {0, 3}, "pvh": {1}, "elf64": {1, 2}}
+    matching = {
+        "auto": {0, 1, 3, 4},
+        "flat": {0, 1, 2, 3, 4},
+        "bzimage": {4},
+        "multiboot": {0, 3},
+        "pvh": {1},
+        "elf64": {1, 2},
+    }
     assert (loaded > 0) >= (number in matching[format_])  # else nothing but the refusals was tested

@@ -1,0 +1,30 @@
+"""Linux Documentation/arch/x86/boot.rst, "The Linux/x86 Boot Protocol", and zero-page.rst, "Zero Page"."""
+
+import struct
+
+SETUP_HEADER = 0x1F1  # the first byte of the header, in the file and in the zero page
+SETUP_SECTS, BOOT_FLAG, JUMP, MAGIC_AT, VERSION = 0x1F1, 0x1FE, 0x200, 0x202, 0x206
+TYPE_OF_LOADER, LOADFLAGS, CODE32_START = 0x210, 0x211, 0x214
+RAMDISK_IMAGE, RAMDISK_SIZE, CMD_LINE_PTR, INITRD_ADDR_MAX = 0x218, 0x21C, 0x228, 0x22C
+KERNEL_ALIGNMENT, RELOCATABLE, XLOADFLAGS, CMDLINE_SIZE = 0x230, 0x234, 0x236, 0x238
+PREF_ADDRESS, INIT_SIZE = 0x258, 0x260
+
+MAGIC, BOOT_FLAG_VALUE = b"HdrS", 0xAA55
+SECTOR = 512
+DEFAULT_SETUP_SECTS = 4  # where the field is 0
+LOADED_HIGH = 1 << 0  # LOADFLAGS
+KERNEL_64 = 1 << 0  # XLOADFLAGS: there is an entry for 64-bit mode
+ENTRY_64 = 0x200  # from where the kernel lies
+BOOT_CODE, BOOT_DATA = 0x10, 0x18  # selectors with which it starts
+UNDEFINED_LOADER = 0xFF
+OLD_INITRD_MAX, OLD_CMDLINE_MAX = 0x37FF_FFFF, 255
+
+VERSION_INITRD_MAX, VERSION_RELOCATABLE, VERSION_CMDLINE_SIZE, VERSION_PREFERRED, VERSION_XLOADFLAGS = (
+    0x203, 0x205, 0x206, 0x20A, 0x20C,
+)  # fmt: skip
+
+# "Zero Page"
+ZERO_PAGE = 4096
+ACPI_RSDP_ADDR, E820_ENTRIES, E820_TABLE = 0x070, 0x1E8, 0x2D0
+E820_ENTRY = struct.Struct("<QQI")
+E820_MOST = 128
