@@ -1,0 +1,51 @@
+"""Programs that others wrote, on our devices: SeaBIOS, iPXE, Linux.  They run on the software engine.
+
+What is quick runs everywhere; ``VIRTPROOF_CLIENTS=all`` runs what takes minutes too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from virtproof.vmm.engine import Engine
+from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
+
+SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
+ROMS = Path("/usr/lib/ipxe/qemu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.clients)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    try:
+        with open_engine("software") as opened:
+            yield opened
+    except EngineUnavailable as fault:
+        pytest.skip(str(fault))
+
+
+@pytest.fixture(scope="session")
+def seabios() -> bytes:
+    return content(SEABIOS, "seabios")
+
+
+@pytest.fixture
+def slow() -> None:
+    """For a test that takes minutes."""
+    if os.environ.get("VIRTPROOF_CLIENTS") != "all":
+        pytest.skip("takes minutes: VIRTPROOF_CLIENTS=all runs it")
+
+
+def content(path: Path, package: str) -> bytes:
+    if not path.exists():
+        pytest.skip(f"no {path} (Debian: {package})")
+    return path.read_bytes()
