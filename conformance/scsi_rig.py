@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from functools import partial
+from typing import Any
 
+from virtproof.conformance.case import Case, HostScript, programs_of
 from virtproof.conformance.device_script import Host, Load
+from virtproof.conformance.guest import check_program
 from virtproof.results import Check
+from virtproof.spec.cite import Cite
 from virtproof.spec.scsi import CD_BLOCK
 from virtproof.vmm.board import Board
 from virtproof.vmm.disks.file import FileDisk
@@ -146,3 +151,20 @@ def bounded(limit: int = 1_000_000) -> Host:
         yield Check("turns of the event loop until the controller rests", f"below {limit}", str(turns), turns < limit)
 
     return Host(look)
+
+
+def driver_of(area: str, image: str, *cite: Cite) -> Callable[..., HostScript]:
+    """A maker of cases that run a test of a payload driver: controller, id, title, test, what it observes."""
+    program = programs_of(area, image, *cite, memory=4 << 20, seconds=20.0)
+
+    def case(make: Make, *row: Any, **more: Any) -> HostScript:
+        made = program(*row, **more)
+        script = partial(check_program, made, furnish=partial(_plugged, make))
+        return HostScript(script=script, **{field.name: getattr(made, field.name) for field in fields(Case)})
+
+    return case
+
+
+def _plugged(make: Make, machine: Machine) -> None:
+    board = Board(machine)
+    board.add(make({0: {0: DiskUnit(FileDisk.in_memory(SECTORS))}}, machine.after), slot=SLOT)

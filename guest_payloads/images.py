@@ -80,6 +80,8 @@ RECIPES: Mapping[str, Recipe] = {
     "vmxnet3":    in_c("devices/vmxnet3.c"),
     "virtio_net": in_c("devices/virtio_net.c"),
     "virtio_blk": in_c("devices/virtio_blk.c"),
+    "pvscsi":     in_c("devices/pvscsi.c"),
+    "mpt":        in_c("devices/mpt.c"),
     "ipi":        in_c("ipi.c"),
     "nmi":        in_c("nmi.c"),
     "startup":    in_c("startup.c"),
