@@ -163,6 +163,7 @@ def test_random_drivers() -> None:
     nic.nic.reset()
     nic.nic.function.write_config(4, 2, 7)
     nic.nic.set_link(True)
+    nic.wires.ram[:] = bytes(RAM)
     nic.cable.sent.clear()
     assert nic.activate() == 0
     nic.put(layout.OUTGOING, frame())

@@ -1,0 +1,67 @@
+"""Drivers and cases of network adapters on QEMU's models of them: they observe there what they observe on ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.lab.qemu_programs import looped, observations, walked
+from virtproof.conformance.case import HostScript
+from virtproof.conformance.catalogue import all_cases
+from virtproof.conformance.device_script import ConfigWrite
+from virtproof.conformance.vmxnet3_driver import FUNCTION, MESSAGES, PT, SLOT, VD
+
+VMXNET3 = "vmxnet3,netdev=loop,mac=52:54:00:12:34:56"
+CASES = {case.id: case for case in all_cases()}
+PLACED = (
+    *(ConfigWrite(FUNCTION, 0x10 + 4 * number, 4, at) for number, at in enumerate((PT, VD, MESSAGES))),
+    ConfigWrite(FUNCTION, 0x04, 2, 7),
+)
+# Cases in which nothing but the guest acts; what was sent is looked at on our model only.
+SAME = (
+    "pci.identity", "pci.msix25", "vrrs.read", "uvrs.read", "vrrs.select", "mac.perm", "link.up", "did", "conf_intr",
+    "cmd.unknown", "dsa.latch", "activate.ok", "activate.bad_magic", "activate.clears_comp", "activate.tx_threshold",
+    "tx.one", "tx.len0_16384", "tx.gen_stops", "tx.gen_flip", "tx.multi_frag", "tx.csum", "tx.tso", "tx.vlan", "tx.data_ring",
+    "tx.queues", "irq.masked", "irq.automask", "irq.intx_icr",
+)  # fmt: skip
+DIFFERENT = {
+    "mac.reset": "QEMU keeps the address that the driver set; Linux and iPXE set it again after each reset",
+    "imr.reset": "QEMU's IMR is written, but reads 1",
+    "irq.disable_all": "QEMU does not look at intrCtrl",
+    "queue_status": "QEMU drops what it cannot read, and never writes the state of a queue",
+    "tx.no_completion": "QEMU completes every packet, CQ or not; drivers that others wrote always set it",
+}
+
+
+@pytest.mark.parametrize(
+    ("test", "arguments", "seen"),
+    [
+        ("polled", (600, 30, 64), (600, 40)),
+        ("polled", (120, 30, 1514), (120, 8)),
+        ("by_interrupt", (64, 0, 64), (64, 1)),
+    ],
+)
+def test_driver_of_vmxnet3(tmp_path: Path, test: str, arguments: tuple[int, ...], seen: tuple[int, ...]) -> None:
+    found = observations(tmp_path, "vmxnet3", test, arguments, ("-netdev", looped(), "-device", VMXNET3))
+    assert tuple(found[: len(seen)]) == seen
+
+
+def judged(folder: Path, name: str) -> list[str]:
+    """What differs in a case of VMXNET3."""
+    case = CASES[f"vmxnet3.{name}"]
+    assert isinstance(case, HostScript)
+    devices = ("-netdev", "hubport,id=loop,hubid=0", "-device", f"{VMXNET3},addr={SLOT}")
+    return [
+        f"{one.field}: {one.expected} {one.observed}" for one in walked(folder, case, PLACED, devices) if not one.ok
+    ]
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_vmxnet3_is_as_qemus(tmp_path: Path, name: str) -> None:
+    assert judged(tmp_path, name) == []
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_difference_that_is_known_is_there(tmp_path: Path, name: str) -> None:
+    assert judged(tmp_path, name) != []
