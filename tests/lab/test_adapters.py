@@ -21,8 +21,10 @@ PLACED = (
 # Cases in which nothing but the guest acts; what was sent is looked at on our model only.
 SAME = (
     "pci.identity", "pci.msix25", "vrrs.read", "uvrs.read", "vrrs.select", "mac.perm", "link.up", "did", "conf_intr",
-    "cmd.unknown", "dsa.latch", "activate.ok", "activate.bad_magic", "activate.clears_comp", "activate.tx_threshold",
-    "tx.one", "tx.len0_16384", "tx.gen_stops", "tx.gen_flip", "tx.multi_frag", "tx.csum", "tx.tso", "tx.vlan", "tx.data_ring",
+    "cmd.unknown",
+    "dsa.latch", "activate.ok", "activate.bad_magic", "activate.clears_comp", "activate.tx_threshold",
+    "tx.one", "tx.len0_16384", "tx.gen_stops", "tx.gen_flip", "tx.multi_frag",
+    "tx.csum", "tx.tso", "tx.vlan", "tx.data_ring",
     "tx.queues", "irq.masked", "irq.automask", "irq.intx_icr",
 )  # fmt: skip
 DIFFERENT = {
