@@ -24,6 +24,7 @@ from virtproof.vmm.events import After
 from virtproof.vmm.network.port import LONGEST, SHORTEST, Port
 
 QUEUE_SIZE, CONTROL_SIZE = 256, 64
+_RECEIVED = struct.Struct("<B9xH")  # flags, and the number of buffers
 LONGEST_COMMAND = 64 << 10  # bytes on the control queue
 
 
@@ -127,27 +128,43 @@ class VirtioNet(PciPersonality):
             self.dropped += 1
 
     def _put(self, queue: Queue, frame: bytes) -> bool:
-        """Spread a frame over one chain, or with MRG_RXBUF over as many as it takes."""
-        size, room = self._header, 0
-        merges = self.virtio.has(Feature.MRG_RXBUF)
+        """Write a frame to one chain, or with MRG_RXBUF to as many as it takes; False where there are not enough."""
+        chain = queue.pop()
+        if chain is None:
+            return False
+        size = self._header + len(frame)
+        if chain.to_write >= size:
+            queue.push(chain, chain.write(self._received(frame, 1)))
+            return True
+        queue.unpop(chain)
+        if self.virtio.has(Feature.MRG_RXBUF):
+            return self._spread(queue, frame, size)
+        self.dropped += 1
+        return True
+
+    def _spread(self, queue: Queue, frame: bytes, size: int) -> bool:
         chains: list[tuple[Chain, int]] = []  # with the bytes that each has room for
-        while room < size + len(frame):
+        room = 0
+        while room < size:
             chain = queue.pop() if len(chains) < queue.size else None
-            if chain is not None:
-                chains.append((chain, chain.to_write))
-                room += chains[-1][1]
-            if chain is None or (not merges and room < size + len(frame)):
+            if chain is None:
                 for taken, _ in reversed(chains):
                     queue.unpop(taken)
-                hopeless = chain is not None or len(chains) == queue.size  # it will not fit later either
+                hopeless = len(chains) == queue.size  # it will not fit later either
                 self.dropped += hopeless
                 return hopeless
-        flags = HeaderFlag.DATA_VALID if self.virtio.has(Feature.GUEST_CSUM) and is_checksummed(frame) else 0
-        data = struct.pack("<B9xH", flags, len(chains))[:size] + frame
+            chains.append((chain, chain.to_write))
+            room += chains[-1][1]
+        data = self._received(frame, len(chains))
         for chain, capacity in chains:
             queue.push(chain, chain.write(data[:capacity]))
             data = data[capacity:]
         return True
+
+    def _received(self, frame: bytes, buffers: int) -> bytes:
+        """A frame behind its header."""
+        valid = self.virtio.has(Feature.GUEST_CSUM) and is_checksummed(frame)
+        return _RECEIVED.pack(HeaderFlag.DATA_VALID if valid else 0, buffers)[: self._header] + frame
 
     def _control(self, chain: Chain) -> int:
         if not chain.to_write:

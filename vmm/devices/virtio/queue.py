@@ -157,10 +157,11 @@ class Queue:
         if not done:
             return False
         self._done = []
-        first = self.size - old % self.size
-        for at, some in ((old % self.size, done[:first]), (0, done[first:])):
-            if some:
-                self._dma.dma_write(self.used + 4 + 8 * at, b"".join([_USED.pack(*entry) for entry in some]))
+        at, entries = old % self.size, b"".join([_USED.pack(head, written) for head, written in done])
+        first = 8 * (self.size - at)
+        self._dma.dma_write(self.used + 4 + 8 * at, entries[:first])
+        if len(entries) > first:
+            self._dma.dma_write(self.used + 4, entries[first:])
         self._shown = new = old + len(done) & 0xFFFF
         self._dma.dma_write(self.used + 2, new.to_bytes(2, "little"))
         if self.event_idx:
