@@ -162,6 +162,16 @@ def not_live_either(self: Virtio, number: int, chain: Chain, finish: Any) -> Non
     finish()
 
 
+def minds_absent(original: Any, self: Virtio, number: int) -> None:
+    def broken() -> None:
+        raise QueueBroken(f"queue {number}")
+
+    if number < len(self.queues):
+        original(self, number)
+    else:
+        self.guarded(broken)
+
+
 # ---- devices
 
 
@@ -314,7 +324,7 @@ MUTANTS = (
     adapter("virtio.bells",   "One chain a notification: bells do not keep up",         replaced(device, "STINT", 0),                              "virtio.net.bells"),
     *(everything(f"virtio.unharmed.{name}", "A broken queue breaks nothing",            wrapped(Virtio, "guarded", hushed),                        f"hostile.virtio.{name}") for name in BREAKS.split()),
     ring("virtio.size",       "Any queue size is taken",                                replaced(Queue, "accepts", lambda self, size: True),       "hostile.virtio.qsize_bad"),
-    ring("virtio.notified",   "A queue that is not there is looked at",                 replaced(Virtio, "notify", lambda self, number: self.guarded(lambda: self._serve(number % len(self.queues)))), "hostile.virtio.notify_bad"),
+    ring("virtio.notified",   "A notification of a queue that is not there breaks the device", wrapped(Virtio, "notify", minds_absent), "hostile.virtio.notify_bad"),
     disk("virtio.late",       "A request outlives a reset",                             together(replaced(VirtioBlk, "abandon", nothing), replaced(Virtio, "complete", not_live_either)), "hostile.virtio.reset_inflight"),
 
     adapter("net.mac",        "The configuration has another MAC",                      changed(VirtioNet, 2),                                     "virtio.net.mac"),
