@@ -87,12 +87,13 @@ def resets(count: int) -> Host:
     return seen("resets", lambda bench: bench.resets, count)
 
 
-def family(area: str, *cite: Cite, **defaults: Any) -> Callable[..., HostScript]:
+def family(area: str, *cite: Cite, machine: dict[str, Any] | None = None, **defaults: Any) -> Callable[..., HostScript]:
     """A maker of cases: id, title, steps; ``machine`` is what the ``Bench`` is told."""
+    usual = machine or {}
 
     def of(id: str, title: str, *steps: Step, machine: dict[str, Any] | None = None, **more: Any) -> HostScript:  # noqa: A002
         def build(made: Machine) -> Bench:
-            return Bench(made, **(machine or {}))
+            return Bench(made, **(usual if machine is None else machine))
 
         return script(id, title, area, cite, build, *steps, **(defaults | more))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from virtproof.spec.fw_cfg import Key
 from virtproof.vmm.computer import Computer
@@ -37,6 +37,7 @@ class Client(Computer):
         bios: bytes = b"",
         files: Mapping[str, bytes] | None = None,
         times: int = 1,
+        irqchip: Literal["kernel", "user"] = "user",
         **more: Any,
     ) -> None:
         self.output = bytearray()
@@ -46,7 +47,7 @@ class Client(Computer):
             transmit=self.output.append,
             bios=bios,
             files=files,
-            irqchip="user",
+            irqchip=irqchip,
             clock=FastClock(times),
             **more,
         )

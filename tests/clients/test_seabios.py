@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from virtproof.vmm.computer import PoweredOff
 from virtproof.vmm.devices.virtio.rng import VirtioRng
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
+from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 from virtproof.vmm.exits import Timeout
 from virtproof.vmm.firmware import e820, tables
 from virtproof.vmm.peripherals import BUSES, controllers
@@ -220,3 +222,16 @@ def test_the_evidence_survives_a_guest_that_is_stopped(engine: Engine, seabios: 
     with Client(engine, bios=seabios) as pc:
         assert isinstance(pc.run(0.01), Timeout)
         (tmp_path / "log").write_text(pc.log)
+
+
+@pytest.mark.kvm
+def test_on_kvm_it_counts_two_processors_by_kvms_clock(seabios: bytes) -> None:
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(open_engine("kvm"))
+        except EngineUnavailable as fault:
+            pytest.skip(str(fault))
+        pc = stack.enter_context(Client(engine, bios=seabios, vcpus=2, files=NO_MENU, irqchip="kernel"))
+        until(pc, "No bootable device.")
+        assert "Found 2 cpu(s) max supported 2 cpu(s)" in pc.log
+        assert "kvmclock: stable tsc" in pc.log
