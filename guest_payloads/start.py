@@ -22,7 +22,7 @@ def variables(stub: Image, mode: Mode, image: Image) -> dict[int, bytes]:
         "start_cr3": state.cr3,
         "start_cr4": state.cr4,
         "start_efer": state.efer & ~_LMA,
-        "start_stack": image["walker_stack_top"] & 0xFFFF,
+        "start_stack": image.symbols.get("walker_stack_top", 0) & 0xFFFF,  # a program has its own
         "start_far": image["entry"],
     }
     content = {stub[symbol]: struct.pack("<I", value) for symbol, value in words.items()}

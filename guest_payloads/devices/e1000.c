@@ -43,6 +43,12 @@ static unsigned tail, head;              /* of what was sent, of what came */
 static u32 get(u32 at) { return base[at / 4]; }
 static void put(u32 at, u32 value) { base[at / 4] = value; }
 
+static void settle(void)                 /* QEMU's model is deaf for a while when RCTL was written: argument 7 */
+{
+    for (u64 n = arguments[7]; n; n--)
+        pause();
+}
+
 static pci_function find(void)
 {
     pci_function at = pci_find(0x8086, 0x100e);
@@ -125,6 +131,7 @@ static void start(u32 rctl)
     put(RDT, COUNT - 1);
     put(TCTL, TCTL_EN | TCTL_PSP | 0x0f << 4 | 0x40 << 12);
     put(RCTL, RCTL_EN | RCTL_SECRC | rctl);
+    settle();
 }
 
 static void queue(const void *data, u32 command, u32 status)
@@ -422,8 +429,10 @@ TEST(tags)                               /* a frame with a tag comes back: lengt
     for (unsigned n = 0; n < 128; n++)
         put(VFTA + 4 * n, 0);
     for (unsigned n = 0; n < 3; n++) {
-        if (n == 1)
+        if (n == 1) {
             put(RCTL, get(RCTL) | RCTL_VFE);
+            settle();
+        }
         if (n == 2)
             put(VFTA, 1 << 5);
         make(frames[0], 60, 0);

@@ -46,7 +46,9 @@ class Parts:
         self.levels: dict[int, bool] = {}
         self.asked: list[str] = []
         interrupts = SimpleNamespace(set_line=self._set_line, send_msi=lambda address, data: None)
-        machine = SimpleNamespace(bus=self.bus, memory=self.memory, interrupts=interrupts, vcpus=(None,))
+        machine = SimpleNamespace(
+            bus=self.bus, memory=self.memory, interrupts=interrupts, vcpus=(None,), wire_timer=lambda: None
+        )
         self.platform = Platform(
             Board(cast(Machine, machine)),
             ram=64 << 20,
