@@ -6,11 +6,13 @@ Time stands still for the adapter but in ``elapses``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any
 
-from virtproof.conformance.case import HostScript
+from virtproof.conformance.case import Case, HostScript, programs_of
 from virtproof.conformance.device_script import ConfigWrite, Host, Load, Put, Step, Store, script
+from virtproof.conformance.guest import check_program
 from virtproof.guest_payloads.accesses import FREE
 from virtproof.results import Check
 from virtproof.spec import e1000
@@ -21,8 +23,10 @@ from virtproof.vmm.board import Board
 from virtproof.vmm.devices.e1000.nic import E1000, Model
 from virtproof.vmm.events import EventLoop, ManualClock
 from virtproof.vmm.machine import Machine
+from virtproof.vmm.network.loopback import Loopback
 from virtproof.vmm.network.segment import checksum
 
+MANUAL = "Intel 8254x SDM (317453)"
 AT = 3 << 3  # device and function number
 BAR, IO = 0xE000_0000, 0xC000
 IRQ, VECTOR = 11, 0x2B
@@ -65,7 +69,7 @@ class Rig:
 
 def cases(where: str, **defaults: object) -> Callable[..., HostScript]:
     """A maker of cases that cite a part of the manual: id, title, steps; ``model`` names the adapter."""
-    cite = (Cite("Intel 8254x SDM (317453)", where),)
+    cite = (Cite(MANUAL, where),)
 
     def case(
         id: str,  # noqa: A002
@@ -76,6 +80,34 @@ def cases(where: str, **defaults: object) -> Callable[..., HostScript]:
         **more: object,
     ) -> HostScript:
         return script(id, title, area, cite, partial(Rig, model=model), *_flat(steps), **(defaults | more))  # type: ignore[arg-type]
+
+    return case
+
+
+def with_loopback(machine: Machine, model: Model = "82540em") -> E1000:
+    """A board with an adapter that gets back what it sends, and that nobody has placed."""
+    nic = E1000(MAC, Loopback(machine.after), machine.after, model=model)
+    Board(machine).add(nic, slot=AT >> 3)
+    return nic
+
+
+def programs(area: str, where: str) -> Callable[..., HostScript]:
+    """A maker of cases about a test of guest_payloads/devices/e1000.c: id, title, test, what it observes, arguments.
+
+    ``furnish`` adds an adapter to the machine.
+    """
+    program = programs_of(area, "e1000", Cite(MANUAL, where), memory=4 << 20, seconds=30.0)
+
+    def case(*row: Any, furnish: Callable[[Machine], object] = with_loopback, **more: Any) -> HostScript:
+        made = program(*row, **more)
+
+        def add(machine: Machine) -> None:
+            furnish(machine)
+
+        return HostScript(
+            script=partial(check_program, made, furnish=add),
+            **{field.name: getattr(made, field.name) for field in fields(Case)},
+        )
 
     return case
 

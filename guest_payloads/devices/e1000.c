@@ -3,7 +3,7 @@
    Developer's Manual" (317453).  Each test says what it observes. */
 #include "../library/pci.h"
 #include "../library/string.h"
-#include "../library/tests.h"
+#include "../library/together.h"
 
 enum {                                   /* registers */
     CTRL = 0x0000, STATUS = 0x0008, EECD = 0x0010, EERD = 0x0014, MDIC = 0x0020, ICR = 0x00c0, IMS = 0x00d0, IMC = 0x00d8,
@@ -498,6 +498,65 @@ TEST(reset)                              /* after CTRL.RST: TDT, RDT, TDLEN, RDL
     for (unsigned n = 0; n < sizeof cleared / sizeof *cleared; n++)
         observe(get(cleared[n]));
     observe(get(RAL) == (mac[0] | mac[1] << 8 | mac[2] << 16 | (u32)mac[3] << 24));
+}
+
+TEST(random_pins)                        /* argument 1 is how many values EECD gets; word 1 afterwards */
+{
+    u32 seed = 1;
+    start_pci();
+    for (u64 n = 0; n < arguments[1]; n++) {
+        seed = seed * 1664525 + 1013904223;
+        put(EECD, seed >> 8);
+    }
+    observe(eeprom_by_pins(1));
+}
+
+#define MANY ((volatile struct tx *)0x200000)
+#define HOW_MANY 4096                    /* more than the adapter sends at a stretch */
+
+static volatile unsigned full, reset_done;
+static unsigned late;
+
+static void send_and_reset(unsigned number)
+{
+    for (unsigned round = 1; round <= rounds(); round++) {
+        if (number) {
+            await(&full, round);
+            put(CTRL, get(CTRL) | CTRL_RST);
+            raise(&reset_done);
+            continue;
+        }
+        start(RCTL_BAM);
+        put(TDBAL, (u32)(u64)MANY);
+        put(TDLEN, HOW_MANY * sizeof *MANY);
+        for (unsigned n = 0; n < HOW_MANY; n++)
+            MANY[n] = (struct tx){(u64)frames[0], 60 | CMD_EOP | CMD_RS, 0};
+        put(TDT, HOW_MANY - 1);
+        raise(&full);
+        await(&reset_done, round);
+        for (unsigned n = 0; n < HOW_MANY; n++)
+            MANY[n].status = 0;
+        for (unsigned n = 0; n < 20; n++)
+            host(0xff);                  /* no act, but time for what was not done */
+        for (unsigned n = 0; n < HOW_MANY; n++)
+            late += MANY[n].status & 1;
+    }
+}
+
+TEST(reset_from_elsewhere)               /* descriptors written back after the reset of another processor; TDT at the end */
+{
+    together(send_and_reset);
+    observe(late);
+    observe(get(TDT));
+}
+
+TEST(poll_for_ever)                      /* the first cause that ICR shows, however long that takes */
+{
+    u32 cause;
+    start_pci();
+    while (!(cause = get(ICR)))
+        ;
+    observe(cause);
 }
 
 int main(void)

@@ -4,54 +4,27 @@ The numbers are what the test of that name in guest_payloads/devices/e1000.c obs
 itself where nobody has, and asks nothing of the host: it runs on any machine that has one.
 """
 
-from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
-from typing import Any
 
-from virtproof.conformance.case import Case, HostScript, programs_of
-from virtproof.conformance.e1000 import AT, MAC
-from virtproof.conformance.guest import check_program
-from virtproof.spec.cite import Cite
-from virtproof.vmm.board import Board
-from virtproof.vmm.devices.e1000.nic import E1000, Model
-from virtproof.vmm.machine import Machine
-from virtproof.vmm.network.loopback import Loopback
+from virtproof.conformance.case import Case
+from virtproof.conformance.e1000 import programs, with_loopback
 
+AN_545 = partial(with_loopback, model="82545em")
 VP = 8 << 32
 DONE, LAST = 1 << 32, 3 << 32
 
 
-def furnish(machine: Machine, model: Model) -> None:
-    nic = E1000(MAC, Loopback(machine.after), machine.after, model=model)
-    Board(machine).add(nic, slot=AT >> 3)
-
-
-def of(*where: str) -> Callable[..., HostScript]:
-    """A maker of cases: id, title, test, what it observes."""
-    program = programs_of(
-        "e1000", "e1000", Cite("Intel 8254x SDM (317453)", ", ".join(where)), memory=4 << 20, seconds=20.0
-    )
-
-    def case(*row: Any, model: Model = "82540em", **more: Any) -> HostScript:
-        made = program(*row, **more)
-        script = partial(check_program, made, furnish=partial(furnish, model=model))
-        return HostScript(script=script, **{field.name: getattr(made, field.name) for field in fields(Case)})
-
-    return case
-
-
-driver = of("'General Initialization and Reset Operation'", "'Transmit Initialization'", "'Receive Initialization'")
-eeprom = of("'EEPROM Address Map'", "'Checksum Word Calculation (Word 3Fh)'")
+driver = programs("e1000", "'General Initialization and Reset Operation'")
+eeprom = programs("e1000", "'EEPROM Address Map', 'Checksum Word Calculation (Word 3Fh)'")
 
 # fmt: off
 CASES: tuple[Case, ...] = (
     driver("e1000.drv.identity",     "The driver finds the adapter",                             "identity", (0x100E_8086, 0x02_0000, 1, 128 << 10, 64)),
-    driver("e1000.drv.identity_545", "The driver finds an 82545EM",                              "identity", (0x100F_8086, 0x02_0000, 1, 128 << 10, 64), model="82545em"),
+    driver("e1000.drv.identity_545", "The driver finds an 82545EM",                              "identity", (0x100F_8086, 0x02_0000, 1, 128 << 10, 64), furnish=AN_545),
     eeprom("e1000.eeprom.checksum",  "The sum of the EEPROM's words is BABA",                    "eeprom_words", (0xBABA, 0xBABA, 0x5452, 0x1200, 0x5634)),
     driver("e1000.drv.phy",          "The PHY is there, with a link",                            "phy", (0x0141, 0x0C20, 1, 1)),
     driver("e1000.drv.polled",       "Frames come back one by one",                              "polled", (40, 40)),
-    driver("e1000.drv.polled_545",   "Frames come back one by one on an 82545EM",                "polled", (40, 40), model="82545em"),
+    driver("e1000.drv.polled_545",   "Frames come back one by one on an 82545EM",                "polled", (40, 40), furnish=AN_545),
     driver("e1000.drv.batches",      "Ten frames with each doorbell come back",                  "batches", (40, 40)),
     driver("e1000.drv.interrupts",   "Frames come back with an interrupt",                       "interrupt_driven", (40, 40, 0)),
     driver("e1000.drv.checksums",    "Checksums left to the adapter are right",                  "checksums", (5,)),
