@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.mutants import controllers, delivery, instructions, monitor, paging, pci, registers, virtio, vmxnet3
+from tests.mutants import controllers, delivery, e1000, instructions, monitor, paging, pci, registers, virtio, vmxnet3
 from tests.mutants.mutant import Mutant
 
-MODULES = (delivery, instructions, paging, registers, monitor, controllers, pci, vmxnet3, virtio)
+MODULES = (delivery, instructions, paging, registers, monitor, controllers, pci, vmxnet3, virtio, e1000)
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for module in MODULES for mutant in module.MUTANTS)

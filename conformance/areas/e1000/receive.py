@@ -96,7 +96,7 @@ CASES: tuple[Case, ...] = (
     control("e1000.rx.lpe",            "Frames above 1522 bytes need LPE",
             receiver(), arrives(frame(2000)), read(RDH, 0), read(Statistic.ROC, 1), write(RCTL, Rctl(0).but(en=1, lpe=1, secrc=1)), arrives(frame(2000)), received(0, 2000, LAST), priority=2),
     control("e1000.rx.disabled",       "A disabled receiver drops frames silently",
-            receiver(), write(RCTL, 0), arrives(frame(60)), read(RDH, 0), read(ICR, 0), NOTHING_MISSED, untouched(0)),
+            receiver(en=0, bam=1, secrc=1), arrives(frame(60)), read(RDH, 0), read(ICR, 0), NOTHING_MISSED, untouched(0)),
     ring("e1000.rx.queue_resume",      "Frames come again when there are descriptors",
          receiver(tail=0), arrives(frame(60), taken=False), Host(lambda rig: [check("told of room", 0, rig.ready_again)]), write(RDT, 8),
          Host(lambda rig: [check("told of room", 1, rig.ready_again)]), arrives(frame(60)), received(0, 60, LAST), stored(0, frame(60))),

@@ -59,7 +59,7 @@ CASES: tuple[Case, ...] = (
          lay(*(legacy(each) for each in MANY[:16])), transmitter(), write(TDT, 15), read(TDH, 15), write(TDT, 4), read(TDH, 4),
          leaves(*MANY[:16], *MANY[:4])),
     control("e1000.tx.disabled",    "A disabled ring waits until it is enabled",
-            lay(legacy(SHORT)), transmitter(en=0), write(TDT, 1), leaves(), read(TDH, 0), write(TCTL, Tctl.en.mask), leaves(SHORT), read(TDH, 1)),
+            lay(legacy(SHORT)), transmitter(en=0, psp=1), write(TDT, 1), leaves(), read(TDH, 0), write(TCTL, Tctl.en.mask), leaves(SHORT), read(TDH, 1)),
     control("e1000.tx.pad_short",   "PSP pads short frames with zeros to 60 bytes",
             sends(legacy(frame(14)), psp=1), leaves(frame(14).ljust(60, b"\0"))),
     legacy_format("e1000.tx.ifcs",  "The check sequence is not part of the frame",
