@@ -1,8 +1,13 @@
-"""Fixtures for tests that boot guests."""
+"""What tests of more than one folder need: the engine, and the bundles."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +37,15 @@ def software() -> Iterator[SoftwareEngine]:
         pytest.skip(str(fault))
     with made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def bundles() -> Iterator[Path]:
+    """A folder that everybody can read, with both bundles; for tests that ``tests.building.BUILDS`` marks."""
+    build = Path(__file__).parents[1] / "bundle" / "build.py"
+    with tempfile.TemporaryDirectory(prefix="virtproof-test-") as name:
+        os.chmod(name, 0o755)
+        script = [sys.executable, str(build), "--out", name]
+        done = subprocess.run(script, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield Path(name)

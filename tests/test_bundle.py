@@ -9,8 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -32,21 +30,6 @@ def python_3_9() -> str | None:
 
 
 pytestmark = BUILDS
-
-
-@pytest.fixture(scope="module")
-def bundles() -> Iterator[Path]:
-    """A folder that everybody can read, with both bundles."""
-    with tempfile.TemporaryDirectory(prefix="virtproof-test-") as name:
-        os.chmod(name, 0o755)
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "bundle" / "build.py"), "--out", name],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield Path(name)
 
 
 def run(file: Path, *arguments: str, python: str = sys.executable, home: Path | None = None, **options: object) -> str:

@@ -22,8 +22,63 @@ def command() -> None:
 
     \b
     Examples:
+      virtproof fleet run -i inventory --out acceptance -- --forks 20
       virtproof fleet report acceptance/ -o fleet.html
     """
+
+
+@command.command("run", context_settings={"ignore_unknown_options": False})
+@click.option(
+    "-i", "--inventory", required=True, metavar="INVENTORY", help="Ansible's: a file or folder, or names with commas."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("virtproof-fleet"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder for a folder of each host, fleet.json and fleet.html.",
+)
+@click.option("--profile", default="kvm-host", show_default=True, metavar="NAME|FILE", help="As in virtproof check.")
+@click.option(
+    "--waivers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="As in virtproof check.",
+)
+@click.option(
+    "--bundles",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where virtproof.pyz and virtproof-collect.pyz are (make bundle).",
+)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- ANSIBLE OPTIONS...]")
+def run(
+    inventory: str, out: Path, profile: str, waivers: Path | None, bundles: Path | None, options: tuple[str, ...]
+) -> int:
+    """Check all hosts of an Ansible inventory, bring their runs here and report them together.
+
+    Takes virtproof in one file to each host, runs it there as root, brings run.json and evidence.json.gz back, and
+    leaves nothing behind.  Where the host's Python is older than 3.11, a snapshot is taken there and judged here.  A
+    host that does not answer is a row of the report.  How many at a time, how long and how often: by Ansible's own
+    options, behind --.
+
+    \b
+    Examples:
+      virtproof fleet run -i inventory --out acceptance
+      virtproof fleet run -i rack7-12,rack7-13, -- --forks 20 --timeout 30 --user admin
+      virtproof fleet run -i inventory -- --limit rack7 --become-password-file secret
+      virtproof fleet run -i inventory -- -e '{"virtproof_arguments": ["--area", "traps"]}'
+
+    \b
+    Exit codes:
+      0    all compliant              4    a host gave no run, or an error of virtproof's
+      3    one is not compliant       5    of one it is unknown
+      64   wrong usage                130  interrupted; the report says what was done until then
+    """
+    from virtproof.cli import fleet_run
+
+    return fleet_run.run(inventory, out, profile, waivers, bundles, options)
 
 
 @command.command("report")
