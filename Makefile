@@ -59,6 +59,7 @@ bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/snapshots.py
 	$(bin)/python benchmarks/software.py
 	$(bin)/python benchmarks/nic_vmxnet3.py
+	$(bin)/python benchmarks/nic_virtio.py
 
 clean:
 	rm -rf $(venv) build dist
