@@ -13,7 +13,7 @@ from virtproof.spec.vmxnet3 import Cmd, Register
 from virtproof.vmm.devices.vmxnet3.adapter import BATCH
 from virtproof.vmm.network.segment import SEGMENTS
 
-OPERATIONS = 100 * int(os.environ.get("VIRTPROOF_FUZZ", "300"))
+OPERATIONS = 100 * int(os.environ.get("VIRTPROOF_FUZZ", "100"))
 SEED = int(os.environ.get("VIRTPROOF_FUZZ_SEED", "1"))
 COMMANDS = (*Cmd, *range(0xCAFE0000, 0xCAFE0012), *range(0xF00D0000, 0xF00D000E))
 EDGES = (0, 1, 31, 32, 33, 255, 4096, 8192, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, RAM - 16, RAM, 1 << 40, (1 << 64) - 512)

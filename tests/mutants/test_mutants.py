@@ -22,7 +22,7 @@ from virtproof.probes.profile import load_profile
 from virtproof.probes.snapshot import Snapshot
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
-from virtproof.vmm.worker import WorkerPool
+from virtproof.vmm.worker import WorkerPool, WorkerRaised
 
 CASES = {case.id: case for case in all_cases()}
 WORKERS = len(os.sched_getaffinity(0))
@@ -71,6 +71,7 @@ def test_the_cases_that_are_named_pass_on_the_sound_engine(judged: Judged) -> No
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=IDS)
 def test_a_mutant_is_caught_by_a_case_that_its_row_names(mutant: Mutant, caught: dict[str, object]) -> None:
+    assert not isinstance(caught[mutant.id], WorkerRaised), "the mutant could not be made"
     assert caught[mutant.id], f"{mutant.wrong}: {' '.join(mutant.caught)} passed"
 
 

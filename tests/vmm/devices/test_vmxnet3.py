@@ -24,6 +24,7 @@ from virtproof.vmm.devices.vmxnet3.headers import verified
 scapy = pytest.importorskip("scapy.all")
 
 ADDRESS, DATA = 0xFEE00000, 0x41
+ETHER = scapy.Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")  # else scapy asks the network
 
 
 @pytest.fixture
@@ -117,9 +118,7 @@ class TestTransmit:
     @pytest.mark.parametrize("version", [4, 6])
     def test_segmentation(self, nic: Bench, version: int, tag: int | None) -> None:
         ip = scapy.IP(src="1.2.3.4", dst="5.6.7.8") if version == 4 else scapy.IPv6(src="::1", dst="::2")
-        whole = bytes(
-            scapy.Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / ip / scapy.TCP(flags="PA") / bytes(3000)
-        )
+        whole = bytes(ETHER / ip / scapy.TCP(flags="PA") / bytes(3000))
         header = len(whole) - 3000
         nic.activate()
         nic.put(OUTGOING, whole)
@@ -149,7 +148,7 @@ class TestTransmit:
     )
     def test_an_offload_that_does_not_fit_drops_the_packet(self, nic: Bench, offload: dict[str, int]) -> None:
         nic.activate()
-        nic.put(OUTGOING, bytes(scapy.Ether() / scapy.IP() / scapy.TCP() / bytes(46)))
+        nic.put(OUTGOING, bytes(ETHER / scapy.IP() / scapy.TCP() / bytes(46)))
         nic.tx(tx_descriptor(length=100, **offload), tx_descriptor(length=100))
         assert len(nic.cable.sent) == 1
         assert statistics(nic, 0)[TxStatistics.ERRORS] == 1
@@ -275,7 +274,7 @@ class TestReceive:
     def test_checksums(self, version: int, protocol: str, bad: bytes, tag: bool) -> None:
         ip = scapy.IP(src="1.2.3.4", dst="5.6.7.8") if version == 4 else scapy.IPv6(src="::1", dst="::2")
         transport = scapy.TCP() if protocol == "tcp" else scapy.UDP()
-        head = scapy.Ether() / scapy.Dot1Q(vlan=5) if tag else scapy.Ether()
+        head = ETHER / scapy.Dot1Q(vlan=5) if tag else ETHER
         packet = bytearray(bytes(head / ip / transport / b"some data!"))
         packet[-1] ^= len(bad)
         word0, word3 = verified(bytes(packet) + bytes(7))  # padding does not count
@@ -286,15 +285,15 @@ class TestReceive:
     @pytest.mark.parametrize(
         "packet",
         [
-            scapy.Ether() / scapy.IP() / scapy.ICMP(),
-            scapy.Ether() / scapy.IP() / scapy.UDP(chksum=0),
-            scapy.Ether() / scapy.IP(flags="MF") / scapy.TCP(),
-            scapy.Ether() / scapy.IP(frag=100) / scapy.TCP(),
-            scapy.Ether() / scapy.IP(chksum=0x1234) / scapy.TCP(),
-            scapy.Ether() / scapy.IP(len=1000) / scapy.TCP(),
-            scapy.Ether() / scapy.IP(len=20) / scapy.TCP(),
-            scapy.Ether() / scapy.ARP(),
-            scapy.Ether() / scapy.IPv6() / scapy.IPv6ExtHdrFragment() / scapy.TCP(),
+            ETHER / scapy.IP() / scapy.ICMP(),
+            ETHER / scapy.IP() / scapy.UDP(chksum=0),
+            ETHER / scapy.IP(flags="MF") / scapy.TCP(),
+            ETHER / scapy.IP(frag=100) / scapy.TCP(),
+            ETHER / scapy.IP(chksum=0x1234) / scapy.TCP(),
+            ETHER / scapy.IP(len=1000) / scapy.TCP(),
+            ETHER / scapy.IP(len=20) / scapy.TCP(),
+            ETHER / scapy.ARP(),
+            ETHER / scapy.IPv6() / scapy.IPv6ExtHdrFragment() / scapy.TCP(),
         ],
     )
     def test_what_there_is_no_checksum_for(self, packet: "scapy.Packet") -> None:
@@ -302,7 +301,7 @@ class TestReceive:
 
     def test_any_bytes_are_looked_at(self) -> None:
         source = random.Random(3)
-        whole = bytes(scapy.Ether() / scapy.IP() / scapy.TCP() / bytes(40))
+        whole = bytes(ETHER / scapy.IP() / scapy.TCP() / bytes(40))
         for _ in range(3000):
             cut = bytearray(whole[: source.randrange(14, len(whole) + 1)])
             cut[source.randrange(12, len(cut))] = source.randrange(256)
