@@ -34,7 +34,7 @@ ARGUMENTS = 8
 # QEMU's e1000 receives nothing in the first second after RCTL is written; the driver looks so often before it sends.
 SETTLE = 3_000_000
 MAC = "52:54:00:12:34:56"
-INSTRUCTION = 8  # 2^8 ns: the machine's time goes by its instructions, whatever the host does
+TIMED = "-icount", "shift=8,sleep=off"  # 256 ns an instruction: that second is over soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Device:
     name: str
     network: bool = False
     disk: bytes = b""
+    behind: str = ""  # what the disk is, where the device is a host of disks
     settle: int = 0
 
 
@@ -71,6 +72,8 @@ DEVICES = (
     Device("virtio.net*", "virtio-net-pci", network=True),
     Device("virtio.pci*", "virtio-net-pci", network=True),
     Device("virtio.blk*", "virtio-blk-pci", disk=CONTENT),
+    Device("pvscsi.*",    "pvscsi",         disk=bytes(8192 * 512), behind="scsi-hd"),
+    Device("lsi.*_sas",   "mptsas1068",     disk=bytes(8192 * 512), behind="scsi-hd"),
 )
 KNOWN = (
     Known("e1000.drv.segments",   (4, 21), "e1000: data that end with a segment are followed by one of headers only"),
@@ -112,7 +115,7 @@ def observations(qemu: str, program: Program, device: Device, *, seconds: float 
         with ram.open("wb") as file:
             file.truncate(MEMORY)
         command = [
-            qemu, "-accel", "tcg", "-icount", f"shift={INSTRUCTION},sleep=off", "-machine", "pc,memory-backend=ram",
+            qemu, "-accel", "tcg", *(TIMED if device.settle else ()), "-machine", "pc,memory-backend=ram",
             "-object", f"memory-backend-file,id=ram,size={MEMORY},mem-path={ram},share=on", "-m", str(MEMORY >> 20),
             "-cpu", "max,la57=off", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-bios", str(Path(folder, "rom")), *other_end,
@@ -145,7 +148,11 @@ def _peer(device: Device, folder: Path) -> Iterator[list[str]]:
     elif device.disk:
         disk = folder / "disk"
         disk.write_bytes(device.disk)
-        words = ["-drive", f"if=none,id=disk,format=raw,file={disk}", "-device", f"{device.name},drive=disk"]
+        words = ["-drive", f"if=none,id=disk,format=raw,file={disk}"]
+        if device.behind:
+            words += ["-device", f"{device.name},id=host", "-device", f"{device.behind},drive=disk,bus=host.0"]
+        else:
+            words += ["-device", f"{device.name},drive=disk"]
     yield words
 
 
