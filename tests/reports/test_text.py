@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from virtproof.reports.text import FAILING_SHOWN, render_text
-from virtproof.results import Backend, Baseline, Change, Evidence, Run, Technique
+from virtproof.reports.text import FAILING_SHOWN, render_terminal, render_text
+from virtproof.results import Backend, Baseline, Change, Evidence, KnownDeviation, Run, Technique
 
 Pair = tuple[Run, Evidence]
 
@@ -17,7 +17,9 @@ def test_it_answers_in_order(runs: dict[str, Pair]) -> None:
     text = render_text(runs["firmware off"][0], files=("out/report.html",))
     order = ["NOT COMPLIANT  profile kvm-host", "does not meet 3 of 6", "What stands in the way", "Also noticed",
              "What to do", "  1. Enter the BIOS", "  2. modprobe msr", "Not proven",
-             "Requirements: 1 met, 3 not met, 1 unknown, 1 waived", "Cases: none", "out/report.html"]  # fmt: skip
+             "Host and run", "  - microcode: 0xa10113e", "  - profile SHA-256: 3f5a0c2e", "Claims and proofs",
+             "  - unproven: svm, npt\n", "Requirements: 1 met, 3 not met, 1 unknown, 1 waived", "Cases: none",
+             "Waivers", "  - An IOMMU is active: waived: jane@example.org", "out/report.html"]  # fmt: skip
 
     places = [text.index(words) for words in order]
     assert places == sorted(places)
@@ -92,3 +94,47 @@ def test_how_guests_run(runs: dict[str, Pair]) -> None:
     assert "  - real mode: interpretation (claim.x)\n" in text
     assert "  - local APIC: APICv. CONTRADICTION: avic\\x1b[2J\n" in text
     assert "How guests run here" not in render_text(run)
+
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def test_a_terminal_gets_the_same_lines_with_colours(any_run: Pair) -> None:
+    run, _ = any_run
+    coloured = render_terminal(run, width=90, files=("out/report.html",))
+    assert SGR.sub("", coloured) == render_text(run, width=90, files=("out/report.html",))
+    assert SGR.match(coloured), "the verdict has a colour"
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", SGR.sub("", coloured))
+
+
+def test_colours_say_what_the_words_say(runs: dict[str, Pair]) -> None:
+    def colours(name: str) -> str:
+        return render_terminal(runs[name][0])
+
+    assert colours("healthy").startswith("\x1b[1;32mCOMPLIANT  profile kvm-host\x1b[0m\n")
+    assert colours("software backend").startswith("\x1b[1;31mNOT COMPLIANT")
+    assert "\x1b[31m  fail   page.ad.dirty_on_write.pae32" in colours("software backend")
+    assert "\x1b[33m! Guest results describe an emulator" in colours("software backend")
+    assert "\x1b[1mWhat to do\x1b[0m\n  1. Enter" in colours("firmware off")
+
+
+def test_nothing_of_a_host_is_markup(runs: dict[str, Pair]) -> None:
+    run = replace(runs["healthy"][0], summary="[red]x[/red] [link=http://x]y[/link] :smile:")
+    assert "[red]x[/red] [link=http://x]y[/link] :smile:\n" in render_terminal(run)
+
+
+def test_waivers_deviations_and_changes_come_last(runs: dict[str, Pair]) -> None:
+    run = runs["firmware off"][0]
+    known = KnownDeviation(id="kvm-x", reason="KVM does x", cite=(), cases=("a.b",))
+    baseline = Baseline(started="2026-05-01", version="0.1", profile="p")
+    text = render_text(replace(run, deviations=(known,), baseline=baseline))
+    order = [
+        "Requirements:",
+        "Cases",
+        "Waivers",
+        "Known deviations",
+        "  - kvm-x: KVM does x",
+        "Changed since 2026-05-01",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)

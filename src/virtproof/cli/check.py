@@ -13,7 +13,7 @@ from virtproof.cli.bench import costs_of
 from virtproof.cli.choice import case_options, select
 from virtproof.cli.gate import Condition, Gate, gate, lines
 from virtproof.cli.repeat import Repetitions
-from virtproof.cli.screen import say
+from virtproof.cli.screen import say, show_report
 from virtproof.cli.stop import StopRequest
 from virtproof.cli.verdict import Started, make_run
 from virtproof.reports.formats import FORMATS
@@ -176,10 +176,11 @@ def show(run: Run, files: Sequence[Path], *, as_json: bool, for_github: bool) ->
     if as_json:
         text = dump_run(run)
         text = json_without_commands(text) if for_github else text
+        click.echo(text, nl=False)
+    elif for_github:
+        click.echo(without_commands(render_text(run, files=[str(file) for file in files])), nl=False)
     else:
-        text = render_text(run, files=[str(file) for file in files])
-        text = without_commands(text) if for_github else text
-    click.echo(text, nl=False)
+        show_report(run, files)
 
 
 def tell(state: Gate, *, for_github: bool, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from virtproof.cli import inputs
+from virtproof.cli.screen import show_report
 from virtproof.cli.verdict import Started, make_run
 
 
@@ -27,7 +28,6 @@ def command(snapshot: str, profile: str, waivers: Path | None, baseline: Path | 
 
     Exit codes as in virtproof check.
     """
-    from virtproof.reports.text import render_text
     from virtproof.results_json import dump_run
 
     chosen_profile = inputs.profile(profile)
@@ -46,5 +46,5 @@ def command(snapshot: str, profile: str, waivers: Path | None, baseline: Path | 
     if as_json:
         click.echo(dump_run(run), nl=False)
     else:
-        click.echo(render_text(run), nl=False)
+        show_report(run)
     return run.outcome.exit_code

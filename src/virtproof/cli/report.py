@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from virtproof.cli.outputs import output_options, write
-from virtproof.cli.screen import say
+from virtproof.cli.screen import say, show_report
 from virtproof.results import Evidence
 from virtproof.spec.fault import Fault
 
@@ -37,9 +37,7 @@ def command(run: Path, **outputs: Path | None) -> None:
     for file in write(loaded, evidence, outputs):
         say(f"wrote {file}", err=True)
     if not any(outputs.values()):
-        from virtproof.reports.text import render_text
-
-        click.echo(render_text(loaded), nl=False)
+        show_report(loaded)
 
 
 def read(path: Path) -> bytes:

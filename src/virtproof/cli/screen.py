@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from virtproof.results import Run
 
 # What changes how a terminal shows the text around it: controls, bidirectional overrides, lone surrogates.
 UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -18,6 +25,18 @@ def printable(text: str) -> str:
     return "".join(
         char if char == "\n" or unicodedata.category(char) not in UNPRINTABLE else ascii(char)[1:-1] for char in text
     )
+
+
+def show_report(run: Run, files: Sequence[Path] = ()) -> None:
+    """Print the report of a run: in colour and as wide as the terminal is, plain into a pipe (or with NO_COLOR)."""
+    from virtproof.reports.text import render_terminal, render_text
+
+    names = [str(file) for file in files]
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        width = min(max(shutil.get_terminal_size().columns, 60), 120)
+        click.echo(render_terminal(run, width=width, files=names), nl=False)
+    else:
+        click.echo(render_text(run, files=names), nl=False)
 
 
 def say(text: str = "", *, err: bool = False) -> None:
