@@ -81,6 +81,7 @@ TEST(polled)                             /* argument 1: packets, 2: how many at 
     start(false);
     fill(ENTRIES / 2);
     bells = 0;
+    host(0);
     for (u32 done = 0; done < arguments[1]; done += arguments[2]) {
         for (unsigned n = 0; n < arguments[2]; n++)
             queue_frame(done + n, arguments[3]);
@@ -94,15 +95,18 @@ TEST(polled)                             /* argument 1: packets, 2: how many at 
         memory->tx.taken = memory->tx.used.index;
         fill(arguments[2]);
     }
+    host(1);
     observe(good);
     observe(bells);
 }
 
-TEST(by_interrupt)                       /* argument 1: packets, 3: bytes of one, to itself; halted while nothing comes */
+/* Argument 1: packets, 2: buffers given back at a time, 3: bytes of one, to itself; halted while nothing comes. */
+TEST(by_interrupt)
 {
     unsigned good = 0;
     start(true);
     fill(ENTRIES / 2);
+    host(0);
     for (u32 n = 0; n < arguments[1]; n++) {
         unsigned before = interrupts;
         queue_frame(n, arguments[3]);
@@ -110,8 +114,10 @@ TEST(by_interrupt)                       /* argument 1: packets, 3: bytes of one
         await_interrupt(before);
         if (came(&memory->rx))
             good += right(n, arguments[3]);
-        fill(1);
+        if (n % arguments[2] == arguments[2] - 1)
+            fill(arguments[2]);
     }
+    host(1);
     observe(good);
     observe(interrupts);
 }

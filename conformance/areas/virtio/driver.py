@@ -138,7 +138,7 @@ CASES: tuple[Case, ...] = (
     driven("virtio.pci.walk", "A driver that walks the capabilities finds structures of all five types", "'Virtio Structure PCI Capabilities'", looped, "virtio_net", "structures", observations=(0b111110, 0x020000)),
     driven("virtio.net.polled", "A driver that polls gets back all that it sends, many times round its rings", "'Packet Transmission'", looped, "virtio_net", "polled", 600, 30, SIZE, observations=(600, 20)),
     driven("virtio.net.unplaced", "... and one that places the windows itself", "'PCI Device Layout'", unplaced, "virtio_net", "polled", 60, 30, SIZE, observations=(60, 2)),
-    driven("virtio.net.by_interrupt", "A driver that halts is woken for each packet", "'MSI-X Vector Configuration'", looped, "virtio_net", "by_interrupt", 64, 0, SIZE, observations=(64, 64), irqchip=True),
+    driven("virtio.net.by_interrupt", "A driver that halts is woken for each packet", "'MSI-X Vector Configuration'", looped, "virtio_net", "by_interrupt", 64, 1, SIZE, observations=(64, 64), irqchip=True),
     driven("virtio.blk.capacity_driver", "A driver reads how large the disk is", "'Block Device', 'Device configuration layout'", disk, "virtio_blk", "capacity", observations=(SECTORS, 512)),
     driven("virtio.blk.written", "What a driver has written and flushed it reads again", DISK, disk, "virtio_blk", "written", SECTORS, 16, observations=(2 * SECTORS + 1, SECTORS, 2 * SECTORS // 16 + 1)),
     driven("virtio.blk.by_interrupt", "A driver that halts is woken for each request", DISK, disk, "virtio_blk", "by_interrupt", 32, observations=(32, sum(CONTENT[: 32 * 512 : 512]), 32), irqchip=True),

@@ -1,4 +1,4 @@
-"""``virtproof bench``: what exits and page walks cost on this host."""
+"""``virtproof bench``: what exits, page walks and packets cost on this host."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import click
 from virtproof.cli import execution
 from virtproof.cli.screen import progress, say, table
 from virtproof.cli.stop import StopRequest
-from virtproof.results import CostResult
+from virtproof.results import CostResult, NicResult
 
 if TYPE_CHECKING:
+    from virtproof.guest_payloads.adapters import Carried
     from virtproof.guest_payloads.bench import Cost, Operation
     from virtproof.vmm.engine import Engine
 
@@ -32,41 +33,46 @@ BARS, WIDTH = " ▁▂▃▄▅▆▇█", 16
 @execution.engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a program.")
 def command(names: tuple[str, ...], rounds: int, engine: str, as_json: bool) -> int:
-    """Measure what exits, page walks and booting cost.  Nothing is judged.
+    """Measure what exits, page walks, booting and packets cost.  Nothing is judged.
 
-    NAMES limit it to some operations.  Figures are minimum, median and 99th percentile of a guest's own readings
-    of its time stamp counter; the histogram goes from the minimum to the 99th percentile, on a logarithmic scale.
+    NAMES limit it to some operations or network adapters.  Figures of operations are minimum, median and 99th
+    percentile of a guest's own readings of its time stamp counter; the histogram goes from the minimum to the 99th
+    percentile, on a logarithmic scale.
 
     \b
     Examples:
       virtproof bench
       virtproof bench cpuid pio_out --rounds 4000
+      virtproof bench e1000 vmxnet3 virtio-net
       virtproof bench --json | jq '.costs[] | {name, median}'
 
     Exit code 0, whatever the figures.
     """
+    from virtproof.guest_payloads.adapters import ADAPTERS
     from virtproof.guest_payloads.bench import OPERATIONS
     from virtproof.vmm.engines.opening import open_engine
 
-    known = [operation.name for operation in OPERATIONS] + ["boot"]
+    known = [operation.name for operation in OPERATIONS] + ["boot"] + [adapter.name for adapter in ADAPTERS]
     if unknown := [name for name in names if name not in known]:
         raise click.UsageError(f"no operation {unknown[0]!r}; there are: {', '.join(known)}")
     chosen = [operation for operation in OPERATIONS if not names or operation.name in names]
     with open_engine(engine) as opened, StopRequest() as stop:
         backend = opened.backend
         costs = measured(opened, chosen, rounds, stop, booting=not names or "boot" in names)
+        packets = carried(opened, stop, names)
     if as_json:
         document = {
             "schema": SCHEMA,
             "complete": not stop.asked,
             "backend": asdict(backend),
             "costs": [figures(cost) for cost in costs],
+            "nics": [asdict(nic_result(one)) for one in packets],
         }
         click.echo(json.dumps(document, indent=1))
     else:
         if backend.software is not False:
             say(f"note: guests run on {backend.name}: these are the costs of an emulator")
-        for line in lines(costs):
+        for line in (*lines(costs), *nic_lines(packets)):
             say(line)
     return 130 if stop.asked else 0
 
@@ -87,6 +93,28 @@ def measured(
         if booting and not stop.asked:
             costs.append(boot(engine))
     return costs
+
+
+def carried(engine: Engine, stop: StopRequest, names: Sequence[str] = ()) -> list[Carried]:
+    """Let each adapter, or those in ``names``, carry packets; fewer when asked to stop."""
+    from virtproof.guest_payloads.adapters import ADAPTERS, WAYS, carry
+
+    rows = [(adapter, way) for adapter in ADAPTERS if not names or adapter.name in names for way in WAYS]
+    found: list[Carried] = []
+    with progress("packets", len(rows)) as step:
+        for adapter, way in rows:
+            if stop.asked:
+                break
+            found.append(carry(engine, adapter, way))
+            step(found[-1].name)
+    return found
+
+
+def nic_result(one: Carried) -> NicResult:
+    """Return what an adapter has carried as the evidence of a run keeps it."""
+    return NicResult(
+        name=one.name, title=one.title, reason=one.reason, packets=one.packets, exits=one.exits, seconds=one.seconds
+    )
 
 
 def cost_result(cost: Cost) -> CostResult:
@@ -112,6 +140,11 @@ def costs_of(engine: Engine, stop: StopRequest) -> tuple[CostResult, ...]:
     from virtproof.guest_payloads.bench import OPERATIONS
 
     return tuple(map(cost_result, measured(engine, OPERATIONS, ROUNDS, stop)))
+
+
+def nics_of(engine: Engine, stop: StopRequest) -> tuple[NicResult, ...]:
+    """Let every adapter carry packets once, for a run's evidence."""
+    return tuple(map(nic_result, carried(engine, stop)))
 
 
 def figures(cost: Cost) -> Mapping[str, object]:
@@ -169,3 +202,15 @@ def lines(costs: Sequence[Cost]) -> list[str]:
         ns = cost_result(cost).ns(middle)
         rows.append((cost.name, *cycles, "?" if ns is None else f"{ns}", histogram(cost.samples), cost.title))
     return list(table(("operation", "min", "median", "p99", "median ns", "min..p99, log", "what"), rows))
+
+
+def nic_lines(found: Sequence[Carried]) -> list[str]:
+    """Return the table of network adapters for people; none without any."""
+    rows = []
+    for one in found:
+        if one.reason:
+            rows.append((one.name, "", "", f"{one.title}: not measured, {one.reason}"))
+        else:
+            rate = f"{one.packets / one.seconds:.0f}"
+            rows.append((one.name, f"{one.exits / one.packets:.3f}", rate, one.title))
+    return ["", *table(("adapter", "exits/packet", "packets/s", "what"), rows)] if rows else []

@@ -9,7 +9,7 @@ import click
 
 from virtproof.cli import execution, folder, inputs, outputs
 from virtproof.cli.annotations import GITLAB_FILE, github, gitlab, json_without_commands, without_commands
-from virtproof.cli.bench import costs_of
+from virtproof.cli.bench import costs_of, nics_of
 from virtproof.cli.choice import case_options, select
 from virtproof.cli.gate import Condition, Gate, gate, lines
 from virtproof.cli.repeat import Repetitions
@@ -17,7 +17,7 @@ from virtproof.cli.screen import say, show_report
 from virtproof.cli.stop import StopRequest
 from virtproof.cli.verdict import Started, make_run
 from virtproof.reports.formats import FORMATS
-from virtproof.results import CostResult, Evidence, Run
+from virtproof.results import CostResult, Evidence, NicResult, Run
 from virtproof.results_manifest import MANIFEST, dump_manifest
 
 
@@ -54,7 +54,7 @@ from virtproof.results_manifest import MANIFEST, dump_manifest
     type=click.Choice(["github", "gitlab"]),
     help="Give the reasons of the gate to this CI: workflow commands, or a code quality report in the folder.",
 )
-@click.option("--bench", is_flag=True, help="Measure what exits cost, too; the report shows it.")
+@click.option("--bench", is_flag=True, help="Measure what exits and packets cost, too; the report shows it.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json and not the verdict in words.")
 def command(
     ids: tuple[str, ...],
@@ -114,6 +114,7 @@ def command(
         repetitions = Repetitions()
         not_proven = []
         costs: Sequence[CostResult] = ()
+        nics: Sequence[NicResult] = ()
         backend = None
         try:
             with open_engine(engine) as opened:
@@ -121,7 +122,7 @@ def command(
                 for _ in range(repeat):
                     repetitions.add(execution.run(cases, engine=opened, workers=workers, stop=stop))
                 if bench:
-                    costs = costs_of(opened, stop)
+                    costs, nics = costs_of(opened, stop), nics_of(opened, stop)
         except EngineUnavailable as fault:
             not_proven.append(f"Why no guest was run: {fault.tried}: {fault.saw}. To do: {fault.remedy}.")
         results = repetitions.results()
@@ -140,6 +141,7 @@ def command(
             baseline=earlier,
             backend=backend,
             costs=costs,
+            nics=nics,
         )
         files = documents(run, evidence)
         state = gate(run, evidence, [Condition(one) for one in conditions], earlier) if conditions else None

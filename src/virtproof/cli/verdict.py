@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from virtproof import __version__
 from virtproof.cli.execution import count
-from virtproof.results import CaseResult, CostResult, Evidence, Outcome, Run, Verdict
+from virtproof.results import CaseResult, CostResult, Evidence, NicResult, Outcome, Run, Verdict
 
 if TYPE_CHECKING:
     from virtproof.probes.profile import Profile, Waiver
@@ -47,6 +47,7 @@ def make_run(
     backend: Backend | None = None,
     baseline: tuple[Run, Evidence | None] | None = None,
     costs: Sequence[CostResult] = (),
+    nics: Sequence[NicResult] = (),
 ) -> tuple[Run, Evidence]:
     """Judge, and say what the judgement rests on.  An interrupted run has no verdict but that.
 
@@ -85,7 +86,14 @@ def make_run(
         not_proven=(*not_proven, *judgement.not_proven),
     )
     facts = fact_answers(judgement.answers)
-    evidence = Evidence(snapshot=snapshot, facts=facts, cases=tuple(results), backend=backend, costs=tuple(costs))
+    evidence = Evidence(
+        snapshot=snapshot,
+        facts=facts,
+        cases=tuple(results),
+        backend=backend,
+        costs=tuple(costs),
+        nics=tuple(nics),
+    )
     if baseline:
         from virtproof.results_compare import compare
 
