@@ -54,7 +54,7 @@ static void start(void)
 
 static void queue(unsigned n, const struct request *request)
 {
-    struct request_descriptor d = {.context = n, .sense = (u64)sense, .sense_length = sizeof sense, .tag = 0x20};
+    struct request_descriptor d = {.context = n + 1, .sense = (u64)sense, .sense_length = sizeof sense, .tag = 0x20};
     memcpy(d.cdb, request->cdb, 16);
     d.cdb_length = request->cdb_length;
     d.target = request->target;
@@ -75,8 +75,8 @@ static void reap(void)
 {
     while (rings.cmp_cons != __atomic_load_n(&rings.cmp_prod, __ATOMIC_ACQUIRE)) {
         volatile struct completion_descriptor *d = &completions[rings.cmp_cons % 128];
-        if (d->context < DEPTH)
-            end(d->context, d->host, d->scsi);
+        if (d->context - 1 < DEPTH)
+            end(d->context - 1, d->host, d->scsi);
         rings.cmp_cons++;
     }
 }

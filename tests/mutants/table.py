@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from tests.mutants import controllers, delivery, e1000, instructions, monitor, paging, pci, registers, virtio, vmxnet3
+from tests.mutants import (
+    controllers,
+    delivery,
+    e1000,
+    instructions,
+    monitor,
+    paging,
+    pci,
+    registers,
+    scsi,
+    virtio,
+    vmxnet3,
+)
 from tests.mutants.mutant import Mutant
 
-MODULES = (delivery, instructions, paging, registers, monitor, controllers, pci, vmxnet3, virtio, e1000)
+MODULES = (delivery, instructions, paging, registers, monitor, controllers, pci, vmxnet3, virtio, e1000, scsi)
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for module in MODULES for mutant in module.MUTANTS)
