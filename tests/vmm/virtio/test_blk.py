@@ -96,6 +96,17 @@ def test_flushing_and_the_name() -> None:
     assert blk.ask(0, (header(8),), (20, 1)) == (b"disk 1".ljust(20, b"\0") + b"\0", 21)
 
 
+def test_flushes_are_work_that_leaves_room_for_others() -> None:
+    blk, disk = driver()
+    for _ in range(30):
+        blk.add(0, (header(4),), (1,))
+    blk.kick(0)
+    assert len(disk.log) == 8
+    while len(disk.log) < 30:
+        loop.poll()
+    assert len(blk.take(0)) == 30
+
+
 def test_discarding() -> None:
     blk, disk = driver()
     two = struct.pack("<QIIQII", 4, 2, 0, 8, 1, 0)

@@ -23,6 +23,7 @@ from virtproof.vmm.scsi.tasks import Tasks
 QUEUE_SIZE = 256
 SEGMENTS = QUEUE_SIZE - 2  # of data: a header and a status byte go with them
 LARGEST = 16 << 20  # bytes of one request
+FLUSH_COST = 128 << 10  # it waits for the host's disk: so many bytes' worth of a stint
 DISCARD_SEGMENTS, DISCARD_SECTORS = 64, 1 << 22
 
 
@@ -81,6 +82,7 @@ class VirtioBlk(PciPersonality):
                 self._disk.write(sector, chain.read(spec.REQUEST_HEADER, length))
             case RequestType.FLUSH:
                 self._disk.flush()
+                chain.moved += FLUSH_COST
             case RequestType.GET_ID:
                 return chain.write(self._serial[:room]), RequestStatus.OK
             case RequestType.DISCARD if not self._disk.read_only:

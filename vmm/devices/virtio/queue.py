@@ -267,7 +267,8 @@ class Queue:
 
 def saved_number(value: Any, most: int) -> int:
     """A number of a saved state.  Raises ValueError or TypeError where it is none from 0 to ``most``."""
-    found: int = value.__index__() if hasattr(value, "__index__") else int("no number")
-    if not 0 <= found <= most:
-        raise ValueError(f"{found} of 0 to {most}")
-    return found
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} where a number should be")
+    if not 0 <= value <= most:
+        raise ValueError(f"{value} of 0 to {most}")
+    return value
