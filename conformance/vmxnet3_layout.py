@@ -39,6 +39,7 @@ def shared(
     group_bytes: int = 0,
     groups: int = GROUPS,
     vlans: Iterable[int] = (),
+    rss: int = 0,
 ) -> bytes:
     """Vmxnet3_DriverShared."""
     table = bytearray(512)
@@ -50,7 +51,13 @@ def shared(
     struct.pack_into("<B B B 25x I", area, 80, auto_mask, interrupts, event, control)
     struct.pack_into("<I H 2x Q", area, 120, mode, group_bytes, groups)
     area[136:648] = table
+    struct.pack_into("<I I Q", area, 648, 1, 176, rss)
     return bytes(area)
+
+
+def rss(hashes: int, key: bytes, table: bytes, *, function: int = 1) -> bytes:
+    """UPT1_RSSConf."""
+    return struct.pack("<H H H H", hashes, function, len(key), len(table)) + key + table.ljust(128, b"\0")
 
 
 def tx_queue(

@@ -46,6 +46,7 @@ class Cmd(IntEnum):
     UPDATE_RX_MODE = 0xCAFE0003
     UPDATE_MAC_FILTERS = 0xCAFE0004
     UPDATE_VLAN_FILTERS = 0xCAFE0005
+    UPDATE_RSSIDT = 0xCAFE0006
     UPDATE_FEATURE = 0xCAFE0009
     GET_QUEUE_STATUS = 0xF00D0000
     GET_STATS = 0xF00D0001
@@ -85,6 +86,7 @@ class Feature(IntFlag):
     """ "uptFeatures" of the shared area."""
 
     RX_CHECKSUM = 1 << 0
+    RSS = 1 << 1
     RX_VLAN = 1 << 2
 
 
@@ -143,6 +145,34 @@ class Filters(NamedTuple):
 
 _FILTERS = struct.Struct("<I H 2x Q 512s")
 FILTERS, FILTERS_SIZE = 120, 528  # in the shared area
+
+# "rssConfDesc" of the shared area: where the driver has put UPT1_RSSConf
+RSS_LOCATION = 648
+LOCATION = struct.Struct("<I I Q")  # version, length, address
+RSS = struct.Struct("<H H H H")  # RssHash, function, length of the key, entries of the table; key and table follow
+RSS_KEY, RSS_TABLE = 40, 128
+RSS_SIZE = RSS.size + RSS_KEY + RSS_TABLE
+TOEPLITZ = 1
+
+
+class RssHash(IntFlag):
+    """What is to be hashed; "hashType" of UPT1_RSSConf."""
+
+    IPV4 = 1 << 0
+    TCP_IPV4 = 1 << 1
+    IPV6 = 1 << 2
+    TCP_IPV6 = 1 << 3
+
+
+class RssType(IntEnum):
+    """What was hashed; "rssType" of a completion."""
+
+    NONE = 0
+    IPV4 = 1
+    TCP_IPV4 = 2
+    IPV6 = 3
+    TCP_IPV6 = 4
+
 
 # The table of queues: first those that transmit, then those that receive.
 QUEUE_ALIGN, QUEUE_SIZE = 128, 256
@@ -283,6 +313,7 @@ class RxCompletion0(Bits, width=32):
     eop    = bit(14)
     sop    = bit(15)
     ring   = bits(25, 16, "the queue; for its ring 1 the number of queues is added")
+    rss    = bits(29, 26, "RssType; the second word is the hash")
     cnc    = bit(30, "checksums were not looked at")
 
 

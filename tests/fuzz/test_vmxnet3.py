@@ -18,6 +18,7 @@ SEED = int(os.environ.get("VIRTPROOF_FUZZ_SEED", "1"))
 COMMANDS = (*Cmd, *range(0xCAFE0000, 0xCAFE0012), *range(0xF00D0000, 0xF00D000E))
 EDGES = (0, 1, 31, 32, 33, 255, 4096, 8192, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, RAM - 16, RAM, 1 << 40, (1 << 64) - 512)
 SIZES = (32, 32, 64, 4096, 0, 33)
+RSS_CONF = 0x2A0000
 RINGS = (layout.TX_RING, layout.RX_RING, layout.RX_RING1, layout.OTHER_RINGS)
 
 
@@ -47,13 +48,15 @@ class Fuzzed(Bench):
             control=pick((0, 0, 1)), mode=pick((0x1F, 0x1B, self.chance.getrandbits(5))),
             group_bytes=pick((0, 12, 65535)),
             groups=pick((layout.GROUPS, self.address())),
-            vlans=range(0, 4096, 3),
+            vlans=range(0, 4096, 3), rss=RSS_CONF,
         )  # fmt: skip
         sending = [
             layout.tx_queue(ring=ring, size=pick(sizes), completion_size=pick(sizes), interrupt=pick((0, 1, 24)))
             for ring in (RINGS * 2)[:tx]
         ]
         receiving = [layout.rx_queue(size=pick(sizes), size1=pick((*sizes, 0))) for _ in range(rx)]
+        key, table = self.chance.randbytes(pick((40, 40, 39))), self.chance.randbytes(pick((128, 2, 0)))
+        self.put(RSS_CONF, layout.rss(self.chance.getrandbits(4), key, table, function=pick((1, 1, 1, 0))))
         self.lay_out(area, *sending, *receiving)
         if self.chance.random() < 0.2:
             for _ in range(pick((1, 1, 8))):

@@ -9,11 +9,12 @@ from tests.mutants.mutant import How, of, replaced, wrapped
 from tests.mutants.processor import both
 from virtproof.spec import vmxnet3 as spec
 from virtproof.spec.vmxnet3 import Cmd, Event, Register, RxStatistics, TxStatistics, TxWord3
-from virtproof.vmm.devices.vmxnet3 import adapter, configuration, rx, tx
+from virtproof.vmm.devices.vmxnet3 import adapter, configuration, rss, rx, tx
 from virtproof.vmm.devices.vmxnet3.adapter import Vmxnet3
 from virtproof.vmm.devices.vmxnet3.filter import RxFilter
 from virtproof.vmm.devices.vmxnet3.interrupts import Interrupts
 from virtproof.vmm.devices.vmxnet3.rings import CompletionRing, DescriptorRing
+from virtproof.vmm.devices.vmxnet3.rss import Rss
 from virtproof.vmm.devices.vmxnet3.rx import RxQueue
 from virtproof.vmm.devices.vmxnet3.tx import TxQueue
 from virtproof.vmm.network.rate_limit import RateLimit, _Bucket
@@ -130,9 +131,9 @@ def without_offload(mode: int) -> How:
     )
 
 
-def stripped(original: Any, self: RxQueue, frame: bytes) -> bool:
+def stripped(original: Any, self: RxQueue, frame: bytes, *rest: Any) -> bool:
     self.features &= ~spec.Feature.RX_VLAN
-    return bool(original(self, frame))
+    return bool(original(self, frame, *rest))
 
 
 def without_mode(bit: int) -> How:
@@ -187,8 +188,8 @@ def error_ignored(original: Any, self: Vmxnet3, event: Event) -> None:
         queue.error = 0
 
 
-def crc(original: Any, self: RxQueue, frame: bytes) -> bool:
-    return bool(original(self, frame + bytes(4)))
+def crc(original: Any, self: RxQueue, frame: bytes, *rest: Any) -> bool:
+    return bool(original(self, frame + bytes(4), *rest))
 
 
 def masked_lost(original: Any, self: Interrupts, number: int) -> None:
@@ -298,7 +299,7 @@ MUTANTS = (
     card("vmxnet3.errors",       "Errors do not stop a queue",                     wrapped(Vmxnet3, "_report", error_ignored), "vmxnet3.queue_status hostile.vmxnet3.tx_all_valid"),
     card("vmxnet3.dtype",        "ENCAP is taken for no offload",                  without_offload(spec.OffloadMode.ENCAPSULATED), "hostile.vmxnet3.tx_bad_offload"),
 
-    card("vmxnet3.rx_lost",      "Nothing is received",                            wrapped(RxQueue, "receive", lambda original, self, frame: False), "vmxnet3.rx.one"),
+    card("vmxnet3.rx_lost",      "Nothing is received",                            replaced(RxQueue, "receive", lambda self, *rest: False), "vmxnet3.rx.one"),
     card("vmxnet3.rx_data",      "Frames are not written",                         wrapped(RxQueue, "_fill", lambda original, self, frame, *rest: original(self, bytes(len(frame)), *rest)), "vmxnet3.rx.one"),
     card("vmxnet3.rx_crc",       "Lengths count the check sequence",               wrapped(RxQueue, "receive", crc), "vmxnet3.rx.len_no_crc"),
     card("vmxnet3.rx_bodies",    "Frames must fit into a head",                    wrapped(RxQueue, "_plan", no_bodies), "vmxnet3.rx.body_ring1"),
@@ -313,6 +314,9 @@ MUTANTS = (
     card("vmxnet3.rx_vlans",     "Tags are not filtered",                          wrapped(RxFilter, "accepts", any_tag), "vmxnet3.rx.vlan_filter"),
     card("vmxnet3.rx_strip",     "Tags stay in their frames",                      wrapped(RxQueue, "receive", stripped), "vmxnet3.rx.vlan_strip"),
     card("vmxnet3.rx_feature",   "UPDATE_FEATURE does nothing",                    answers(Cmd.UPDATE_FEATURE, 0), "vmxnet3.rx.csum_flags vmxnet3.rx.vlan_strip"),
+    card("vmxnet3.rx_rss",       "All is received by queue 0",                     replaced(Rss, "unpack", lambda area: None), "vmxnet3.rx.queues"),
+    card("vmxnet3.rx_table_old", "UPDATE_RSSIDT does nothing",                     answers(Cmd.UPDATE_RSSIDT, 0), "vmxnet3.rx.queues"),
+    card("vmxnet3.rx_hash",      "Ports are not hashed",                           wrapped(rss, "toeplitz", lambda original, key, data: original(key, data[:8])), "vmxnet3.rx.queues"),
     card("vmxnet3.rx_mode",      "UPDATE_RX_MODE does nothing",                    answers(Cmd.UPDATE_RX_MODE, 0), "vmxnet3.rx.filter_modes"),
     card("vmxnet3.rx_zero",      "A head in ring 1 is used as a body",             wrapped(RxQueue, "_plan", lambda original, self, length: original(self, length) or ([(0, n), (1, 0)] if (n := next((n for n in range(8) if (d := self.rings[0].peek(n)) and not d[1] & 0x4000), None)) is not None and self.rings[1].peek(0) else None)), "hostile.vmxnet3.rx_body_where_head"),
 

@@ -7,14 +7,16 @@ queue, to which for ring 1 the count of queues is added.  Lengths do not count t
 from __future__ import annotations
 
 from virtproof.conformance.case import Case
-from virtproof.conformance.device_script import Load, Put, Store
+from virtproof.conformance.device_script import Fill, Load, Put, Store
 from virtproof.conformance.packets import BROADCAST, GUEST, PEER, plain, tagged, tcp
 from virtproof.conformance.vmxnet3_driver import (
     EOP,
+    GEN,
     GET_STATS,
     SOP,
     UPDATE_FEATURE,
     UPDATE_MAC_FILTERS,
+    UPDATE_RSSIDT,
     UPDATE_RX_MODE,
     UPDATE_VLAN_FILTERS,
     Steps,
@@ -32,18 +34,20 @@ from virtproof.conformance.vmxnet3_layout import (
     BODIES,
     GROUPS,
     INCOMING,
+    OTHER_RINGS,
     QUEUES,
     RX_COMPLETIONS,
     RX_RING,
     RX_RING1,
     SHARED,
+    rss,
     rx_descriptor,
     rx_descriptors,
     rx_queue,
     shared,
     tx_queue,
 )
-from virtproof.spec.vmxnet3 import Feature, RxMode
+from virtproof.spec.vmxnet3 import Feature, RssHash, RxMode
 
 rule = rules("vmxnet3")
 FRAME = plain(60)
@@ -57,6 +61,11 @@ BAD_DATA, BAD_IP = GOOD[:-1] + b"!", GOOD[:24] + b"\x12\x34" + GOOD[26:]
 V4_TCP_RIGHT = 1 << 16 | 1 << 18 | 1 << 19 | 1 << 21
 VLAN = 7
 MODE, VLANS = SHARED + 120, SHARED + 136
+RSS_CONF, SECOND_COMPLETIONS = 0x2A0000, OTHER_RINGS + 0x1000
+KEY = bytes.fromhex(
+    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
+)  # Microsoft's example
+GOOD_HASH, TCP_IPV4_HASHED = 0x74C4CB08, 2 << 26  # 10.0.0.1 port 1000 to 10.0.0.2 port 2000 under that key
 OUT_OF_BUFFERS = QUEUES + 256 + 88 + 8 * 8
 
 
@@ -127,5 +136,12 @@ CASES: tuple[Case, ...] = (
          Load(RX_COMPLETIONS + 8, 4, 60 | 1 << 15 | (0xE000 | VLAN) << 16), holds(INCOMING, FRAME),
          Load(RX_COMPLETIONS + 16 + 8, 4, 60), holds(INCOMING + 0x800, FRAME[:24]),
          Store(SHARED + 24, 8, 0), command(UPDATE_FEATURE), arrives(tagged(FRAME, VLAN)), Load(RX_COMPLETIONS + 32 + 8, 4, 64), priority=2),
+    rule("vmxnet3.rx.queues", "With RSS a table of the driver's says which queue a flow goes to", "UPT1_RSSConf",
+         Put(RSS_CONF, rss(RssHash.TCP_IPV4, KEY, b"\x01" * 128)), in_rx_ring(rx_descriptors(2)), Put(OTHER_RINGS, rx_descriptors(2, BODIES)),
+         activated(shared(rx=2, features=Feature.RSS, rss=RSS_CONF), (tx_queue(), rx_queue(), rx_queue(ring=OTHER_RINGS, completion=SECOND_COMPLETIONS))),
+         arrives(GOOD, FRAME), Load(SECOND_COMPLETIONS, 4, SOP | EOP | 1 << 16 | TCP_IPV4_HASHED, 0x3FFF_CFFF), holds(BODIES, GOOD[:40]),
+         Load(SECOND_COMPLETIONS + 4, 4, GOOD_HASH), rx_completed(0, 60), Load(RX_COMPLETIONS, 4, 0, 0xF << 26),
+         Fill(RSS_CONF + 48, 128), arrives(GOOD), Load(SECOND_COMPLETIONS + 16 + 12, 4, GEN | 3 << 24, 0xFF00_0000),
+         command(UPDATE_RSSIDT), arrives(GOOD), rx_completed(1, len(GOOD)), priority=3),
 )
 # fmt: on

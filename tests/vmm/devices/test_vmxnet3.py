@@ -17,9 +17,21 @@ from virtproof.conformance.vmxnet3_layout import (
     tx_descriptor,
     tx_queue,
 )
-from virtproof.spec.vmxnet3 import Cmd, Event, Feature, QueueError, Register, RxMode, RxStatistics, TxStatistics
+from virtproof.spec.vmxnet3 import (
+    Cmd,
+    Event,
+    Feature,
+    QueueError,
+    Register,
+    RssHash,
+    RssType,
+    RxMode,
+    RxStatistics,
+    TxStatistics,
+)
 from virtproof.vmm.devices.vmxnet3 import adapter
 from virtproof.vmm.devices.vmxnet3.headers import verified
+from virtproof.vmm.devices.vmxnet3.rss import Rss
 
 scapy = pytest.importorskip("scapy.all")
 
@@ -328,6 +340,74 @@ class TestReceive:
         nic.fill_rx(rx_descriptors(4))
         nic.cable.receive(frame(to=to))
         assert nic.completion(0).gen == taken
+
+
+KEY = bytes.fromhex("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
+SPREAD = ETHER / scapy.IP(src="66.9.149.187", dst="161.142.100.80") / scapy.TCP(sport=2794, dport=1766)
+SPREAD_6 = ETHER / scapy.IPv6(src="3ffe:2501:200:1fff::7", dst="3ffe:2501:200:3::1") / scapy.TCP(sport=2794, dport=1766)
+
+
+class TestSteering:
+    """The hashes are those of Microsoft's "Verifying the RSS Hash Calculation"."""
+
+    @pytest.mark.parametrize(
+        ("packet", "hashes", "value", "kind"),
+        [
+            (SPREAD, RssHash.TCP_IPV4 | RssHash.IPV4, 0x51CCC178, RssType.TCP_IPV4),
+            (SPREAD, RssHash.IPV4, 0x323E8FC2, RssType.IPV4),
+            (SPREAD_6, RssHash.TCP_IPV6, 0x40207D3D, RssType.TCP_IPV6),
+            (SPREAD_6, RssHash.IPV6, 0x2CC18CD5, RssType.IPV6),
+            (SPREAD, RssHash.IPV6 | RssHash.TCP_IPV6, 0, RssType.NONE),
+            (ETHER / scapy.ARP(), 15, 0, RssType.NONE),
+        ],
+    )
+    def test_hashes(self, packet: "scapy.Packet", hashes: int, value: int, kind: RssType) -> None:
+        steered = Rss(hashes, KEY, bytes(range(128))).steer(bytes(packet))
+        assert steered == (value % 128 if kind else 0, value, kind)
+
+    def steering(self, nic: Bench, conf: bytes, feature: int = Feature.RSS) -> None:
+        second = rx_queue(ring=layout.OTHER_RINGS, completion=layout.OTHER_RINGS + 0x1000, interrupt=3)
+        nic.put(layout.GROUPS, conf)
+        area = shared(rx=2, features=feature, mode=RxMode.PROMISCUOUS, rss=layout.GROUPS)
+        assert nic.activate(area, tx_queue(), rx_queue(), second) == 0
+        nic.fill_rx(rx_descriptors(4))
+        nic.fill_rx(rx_descriptors(4, layout.BODIES), layout.OTHER_RINGS)
+        nic.cable.receive(bytes(SPREAD))
+
+    def test_a_flow_goes_where_the_table_says(self, nic: Bench) -> None:
+        table = bytes(n == 0x78 for n in range(128))
+        self.steering(nic, layout.rss(RssHash.TCP_IPV4, KEY, table))
+        seen = nic.completion(0, layout.OTHER_RINGS + 0x1000)
+        assert [seen.gen, seen.word0 >> 16 & 0x3FF, seen.word0 >> 26 & 0xF, seen.word1] == [1, 1, 2, 0x51CCC178]
+        assert nic.completion(0).gen == 0
+        nic.put(layout.GROUPS, layout.rss(RssHash.TCP_IPV4, KEY, bytes(128)))
+        nic.cable.receive(bytes(SPREAD))
+        assert nic.completion(0).gen == 0  # not before it is told
+        nic.command(Cmd.UPDATE_RSSIDT)
+        nic.cable.receive(bytes(SPREAD))
+        assert nic.completion(0).word1 == 0x51CCC178
+        saved = json.loads(json.dumps(nic.nic.state()))
+        nic.nic.restore(saved)
+        assert nic.nic.state() == saved
+
+    @pytest.mark.parametrize(
+        ("conf", "feature"),
+        [
+            (layout.rss(15, KEY, b"\1" * 128), 0),
+            (layout.rss(15, KEY, b""), Feature.RSS),
+            (layout.rss(15, KEY, b"\1" * 129), Feature.RSS),
+            (layout.rss(15, KEY[:39], b"\1" * 128), Feature.RSS),
+            (layout.rss(15, KEY, b"\1" * 128, function=2), Feature.RSS),
+        ],
+    )
+    def test_without_a_table_all_goes_to_the_first(self, nic: Bench, conf: bytes, feature: int) -> None:
+        self.steering(nic, conf, feature)
+        assert nic.completion(0).gen == 1
+        assert nic.completion(0).word1 == 0
+
+    def test_entries_beyond_the_queues(self, nic: Bench) -> None:
+        self.steering(nic, layout.rss(15, KEY, b"\xff" * 128))
+        assert nic.completion(0, layout.OTHER_RINGS + 0x1000).gen == 1
 
 
 class TestInterrupts:

@@ -3,7 +3,7 @@
 The interface is that of the header which VMware publishes with its drivers (``spec/vmxnet3.py``), revision 1: what
 drivers that others wrote select here.
 
-Omitted: RSS (all that is received goes to queue 0), LRO, wake-up, plug-ins, interrupt moderation, ports of the later
+Omitted: LRO, wake-up, plug-ins, interrupt moderation, ports of the later
 revisions.  The MTU is not enforced.
 """
 # ruff: noqa: E701 -- one register or command, one line
@@ -11,13 +11,15 @@ revisions.  The MTU is not enforced.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from virtproof.spec import vmxnet3 as spec
-from virtproof.spec.vmxnet3 import Cmd, Event, Filters, Register, Shared
+from virtproof.spec.vmxnet3 import Cmd, Event, Feature, Filters, Register, Shared
 from virtproof.vmm.devices.vmxnet3.configuration import Configuration, ConfigurationError
 from virtproof.vmm.devices.vmxnet3.filter import RxFilter
 from virtproof.vmm.devices.vmxnet3.interrupts import Interrupts
+from virtproof.vmm.devices.vmxnet3.rss import UNHASHED, Rss
 from virtproof.vmm.devices.vmxnet3.rx import RxQueue
 from virtproof.vmm.devices.vmxnet3.tx import TxQueue
 from virtproof.vmm.events import After
@@ -57,6 +59,7 @@ class Vmxnet3:
         self._active: Configuration | None = None
         self._tx: list[TxQueue] = []
         self._rx: list[RxQueue] = []
+        self._rss: Rss | None = None
         self._continuing = False
         self._clear()
         port.connect(self.receive)
@@ -99,9 +102,10 @@ class Vmxnet3:
     def receive(self, frame: bytes) -> bool:
         """Take a frame from the port.  What there is no buffer for is dropped and counted: always True."""
         if self._rx and self._link and self.function.bus_master and self.filter.accepts(frame, self._mac):
-            queue = self._rx[0]
+            steered = UNHASHED if self._rss is None else self._rss.steer(frame)
+            queue = self._rx[steered.entry % len(self._rx)]
             failed = queue.error
-            if queue.receive(frame):
+            if queue.receive(frame, steered):
                 self.interrupts.request(queue.conf.interrupt)
             elif queue.error != failed:
                 self._report(Event.RX_QUEUE_ERROR)
@@ -148,6 +152,7 @@ class Vmxnet3:
             case Cmd.UPDATE_RX_MODE:         self._update_filter(mode=True)
             case Cmd.UPDATE_MAC_FILTERS:     self._update_filter(groups=True)
             case Cmd.UPDATE_VLAN_FILTERS:    self._update_filter(vlans=True)
+            case Cmd.UPDATE_RSSIDT:          self._update_rss()
             case Cmd.UPDATE_FEATURE:         self._update_features()
             case Cmd.GET_QUEUE_STATUS:       self._write_status()
             case Cmd.GET_STATS:              self._write_statistics()
@@ -187,10 +192,11 @@ class Vmxnet3:
         self.interrupts.auto_mask = bool(configuration.shared.auto_mask)
         self._events = Event(0)
         self._update_filter(mode=True, groups=True, vlans=True)
+        self._update_rss()
         return 0
 
     def _quiesce(self) -> None:
-        self._active, self._tx, self._rx = None, [], []
+        self._active, self._tx, self._rx, self._rss = None, [], [], None
         self.interrupts.clear()
 
     def _update_filter(self, *, mode: bool = False, groups: bool = False, vlans: bool = False) -> None:
@@ -220,6 +226,16 @@ class Vmxnet3:
                 return
             for queue in self._rx:
                 queue.features = Shared.unpack(area).features
+            self._update_rss()
+
+    def _update_rss(self) -> None:
+        """Take the driver's table; without one, or without the feature, all goes to queue 0."""
+        self._rss = None
+        if self._active is not None and self._rx[0].features & Feature.RSS:
+            with suppress(DmaError):
+                location = self.function.dma_read(self._active.address + spec.RSS_LOCATION, spec.LOCATION.size)
+                _, _, address = spec.LOCATION.unpack(location)
+                self._rss = Rss.unpack(self.function.dma_read(address, spec.RSS_SIZE))
 
     def _transmit(self, queue: TxQueue, budget: int) -> None:
         if not self.function.bus_master or queue.error:
@@ -293,6 +309,7 @@ class Vmxnet3:
             "events": int(self._events),
             "interrupts": self.interrupts.state(),
             "filter": self.filter.state(),
+            "rss": None if self._rss is None else [self._rss.hashes, self._rss.key.hex(), self._rss.table.hex()],
             "active": None
             if active is None
             else {
@@ -309,12 +326,18 @@ class Vmxnet3:
         if len(mac) != len(self._mac):
             raise ValueError("no address")
         configuration, tx, rx = self._restored(state["active"])
+        rss = None
+        if state["rss"] is not None:
+            hashes, key, table = state["rss"]
+            rss = Rss(int(hashes), bytes.fromhex(key), bytes.fromhex(table))
+            if len(rss.key) != spec.RSS_KEY or not 1 <= len(rss.table) <= spec.RSS_TABLE:
+                raise ValueError("no table of queues")
         self._mac, self._result, self._low = mac, int(state["result"]), int(state["low"])
         self._shared = None if state["shared"] is None else int(state["shared"])
         self._link, self._events = bool(state["link"]), Event(int(state["events"]) & sum(Event))
         self.interrupts.restore(state["interrupts"])
         self.filter.restore(state["filter"])
-        self._active, self._tx, self._rx = configuration, tx, rx
+        self._active, self._tx, self._rx, self._rss = configuration, tx, rx, rss
         for queue in tx:
             queue.link = self._link
         if tx and not self._continuing:

@@ -15,6 +15,7 @@ from virtproof.spec.vmxnet3 import (
 )
 from virtproof.vmm.devices.vmxnet3.headers import NOT_CHECKED, untagged, verified
 from virtproof.vmm.devices.vmxnet3.rings import CompletionRing, DescriptorRing
+from virtproof.vmm.devices.vmxnet3.rss import UNHASHED, Steered
 from virtproof.vmm.pci.function import DmaError, Function
 
 LOOKS = 256  # descriptors that are looked at for one frame: the driver may have laid out bodies where heads belong
@@ -23,6 +24,7 @@ LOOKS = 256  # descriptors that are looked at for one frame: the driver may have
 _CHECKSUM, _VLAN = Feature.RX_CHECKSUM.value, Feature.RX_VLAN.value
 _LENGTH, _BODY, _GEN = RxWord2.len.mask, RxWord2.btype.mask, RxWord2.gen.mask
 _SOP, _EOP = RxCompletion0.sop.mask, RxCompletion0.eop.mask
+_RSS = RxCompletion0.rss.lo
 _RING, _ERR, _TS, _TCI = RxCompletion0.ring.lo, RxCompletion2.err.mask, RxCompletion2.ts.mask, RxCompletion2.tci.lo
 _TYPE = RX_COMPLETION << RxCompletion3.type.lo | RxCompletion3.fcs.mask
 
@@ -54,7 +56,7 @@ class RxQueue:
         self.error = 0
         self.statistics = [0] * 10
 
-    def receive(self, frame: bytes) -> bool:
+    def receive(self, frame: bytes, steered: Steered = UNHASHED) -> bool:
         """Take a frame, or drop it and count why; return whether there were completions."""
         if self.error:
             return False
@@ -70,7 +72,7 @@ class RxQueue:
             plan = self._plan(len(frame))
             if plan is None:
                 return False
-            self._fill(frame, plan, word0, word2, word3)
+            self._fill(frame, plan, (word0 | steered.type << _RSS, steered.hash, word2, word3))
             self.completions.flush()
         except DmaError:
             self.error = QueueError.INVALID_DESCRIPTOR
@@ -125,7 +127,8 @@ class RxQueue:
         self.statistics[RxStatistics.ERRORS] += 1
         return None
 
-    def _fill(self, frame: bytes, plan: list[tuple[int, int]], word0: int, word2: int, word3: int) -> None:
+    def _fill(self, frame: bytes, plan: list[tuple[int, int]], known: tuple[int, int, int, int]) -> None:
+        """Write the frame and its completions; ``known`` is what the last of them says beside where the frame is."""
         done, last = 0, len(plan) - 1
         taken = [0, 0]
         error = 0
@@ -141,7 +144,8 @@ class RxQueue:
                 error = _ERR
             first = ring.place(place) | self._ids[number] | (0 if piece else _SOP)
             if piece == last:
-                self.completions.push(first | _EOP | word0, 0, len(data) | word2 | error, word3)
+                word0, word1, word2, word3 = known
+                self.completions.push(first | _EOP | word0, word1, len(data) | word2 | error, word3)
             else:
                 self.completions.push(first | NOT_CHECKED, 0, len(data), _TYPE)
             taken[number] = place + 1
