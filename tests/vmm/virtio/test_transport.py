@@ -50,6 +50,14 @@ def test_capabilities(net: Driver) -> None:
     assert config(found[2] + 16, 4) == 4
 
 
+def test_no_structure_is_empty() -> None:
+    """Linux takes no device with a structure of length 0, and its notification addresses have to lie inside."""
+    driver = Driver(VirtioRng(loop.after))
+    config, found = driver.device.function.read_config, capabilities(driver)
+    assert all(config(found[kind] + 12, 4) >= 1 for kind in (1, 2, 3, 4))
+    assert config(found[2] + 12, 4) >= 2
+
+
 def test_features_in_windows_of_32_bits(net: Driver) -> None:
     seen = []
     for select in (0, 1, 2, 0xFFFF_FFFF):

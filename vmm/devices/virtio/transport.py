@@ -264,7 +264,7 @@ class Transport:
         return (
             capability(CapabilityType.COMMON, COMMON_AT, Common.SIZE),
             capability(CapabilityType.ISR, ISR_AT, 1),
-            capability(CapabilityType.DEVICE, DEVICE_AT, config),
+            capability(CapabilityType.DEVICE, DEVICE_AT, max(config, 4)),  # Linux refuses a device with one of length 0
             capability(
                 CapabilityType.NOTIFY, NOTIFY_AT, NOTIFY_MULTIPLIER * queues, NOTIFY_MULTIPLIER.to_bytes(4, "little")
             ),
