@@ -14,10 +14,11 @@ import math
 import os
 import secrets
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -129,7 +130,8 @@ def load_document(kind: type[T], schema: str, text: str | bytes, name: str, limi
             "give a file that `virtproof check` wrote; read one of a newer virtproof with that version",
         )
     try:
-        loaded: T = _decode(kind, document)
+        wanted: Any = kind
+        loaded: T = _decoder(wanted)(document)
     except _Misfit as misfit:
         raise _unreadable(name, str(misfit)) from None
     return loaded
@@ -163,21 +165,39 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _decode(kind: Any, value: object) -> Any:
-    """``value``, as parsed from JSON, as a ``kind``: a scalar, Enum, dataclass, tuple, dict, union or ``object``."""
+@cache
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    """What makes a ``kind`` of a value from JSON: a scalar, Enum, dataclass, tuple, dict, union or ``object``.
+
+    Chosen once for each type: a run has thousands of values, and a fleet thousands of runs.
+    """
     origin = get_origin(kind)
-    if kind is object:
-        return value
     if origin is tuple:
-        return _decode_tuple(get_args(kind)[0], value)
+        return partial(_decode_tuple, _decoder(get_args(kind)[0]))
     if origin is dict:
-        return _decode_dict(get_args(kind)[1], value)
+        return partial(_decode_dict, _decoder(get_args(kind)[1]))
     if origin is UnionType or origin is Union:
-        return _decode_union(get_args(kind), value)
+        return partial(_decode_union, get_args(kind))
     if is_dataclass(kind):
-        return _decode_dataclass(kind, value)
+        return partial(_decode_dataclass, kind)
+    if kind is object:
+        return _decode_anything
     if issubclass(kind, Enum):
-        return _decode_enum(kind, value)
+        return partial(_decode_enum, kind)
+    return _decode_text if kind is str else partial(_decode_scalar, kind)
+
+
+def _decode_anything(value: object) -> object:
+    return value
+
+
+def _decode_text(value: object) -> object:
+    if type(value) is not str:
+        raise _Misfit(f"{_shown(value)} where {_named(str)} belongs")
+    return value
+
+
+def _decode_scalar(kind: Any, value: object) -> object:
     if kind is float and type(value) is int:
         value = float(value) if value.bit_length() <= 64 else math.inf
     if type(value) is not kind:  # by identity: a bool is an int to isinstance
@@ -187,25 +207,25 @@ def _decode(kind: Any, value: object) -> Any:
     return value
 
 
-def _decode_tuple(kind: Any, value: object) -> tuple[object, ...]:
+def _decode_tuple(decode: Callable[[Any], Any], value: object) -> tuple[object, ...]:
     if not isinstance(value, list):
         raise _Misfit(f"{_shown(value)} where a list belongs")
     items: list[object] = []
     try:
         for item in value:
-            items.append(_decode(kind, item))
+            items.append(decode(item))
     except _Misfit as misfit:
         raise misfit.inside(f"[{len(items)}]") from None
     return tuple(items)
 
 
-def _decode_dict(kind: Any, value: object) -> dict[str, object]:
+def _decode_dict(decode: Callable[[Any], Any], value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise _Misfit(f"{_shown(value)} where an object belongs")
     items: dict[str, object] = {}
     for key, item in value.items():
         try:
-            items[key] = _decode(kind, item)
+            items[key] = decode(item)
         except _Misfit as misfit:
             raise misfit.inside(f"[{_shown(key)}]") from None
     return items
@@ -213,10 +233,11 @@ def _decode_dict(kind: Any, value: object) -> dict[str, object]:
 
 def _decode_union(kinds: tuple[Any, ...], value: object) -> object:
     """A union of scalars and at most one dataclass: each JSON value fits one of them at most."""
-    if type(value) in kinds:
-        return _decode(type(value), value)
+    scalar: Any = type(value)
+    if scalar in kinds:
+        return _decoder(scalar)(value)
     if isinstance(value, dict) and (record := next(filter(is_dataclass, kinds), None)):
-        return _decode(record, value)
+        return _decode_dataclass(record, value)
     raise _Misfit(f"{_shown(value)} where {' or '.join(map(_named, kinds))} belongs")
 
 
@@ -228,25 +249,25 @@ def _decode_enum(kind: type[Enum], value: object) -> Enum:
 
 
 @cache
-def _types(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """The types of a dataclass's fields, and which of them have no default."""
-    hints = get_type_hints(kind)
+def _members(kind: Any) -> tuple[dict[str, Callable[[Any], Any]], frozenset[str]]:
+    """The decoders of a dataclass's fields, and which fields have no default."""
+    decoders = {name: _decoder(hint) for name, hint in get_type_hints(kind).items()}
     required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    return hints, frozenset(required)
+    return decoders, frozenset(required)
 
 
 def _decode_dataclass(kind: Any, value: object) -> object:
     if not isinstance(value, dict):
         raise _Misfit(f"{_shown(value)} where an object belongs")
-    types, required = _types(kind)
+    decoders, required = _members(kind)
     if missing := required - value.keys():
         raise _Misfit("missing", f".{min(missing)}")
-    if unknown := value.keys() - types.keys():
+    if unknown := value.keys() - decoders.keys():
         raise _Misfit(f"unknown field {_shown(min(unknown))}")
     found: dict[str, object] = {}
     for key, item in value.items():
         try:
-            found[key] = _decode(types[key], item)
+            found[key] = decoders[key](item)
         except _Misfit as misfit:
             raise misfit.inside(f".{key}") from None
     return kind(**found)

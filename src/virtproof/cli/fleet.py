@@ -59,9 +59,9 @@ def run(
     """Check all hosts of an Ansible inventory, bring their runs here and report them together.
 
     Takes virtproof in one file to each host, runs it there as root, brings run.json and evidence.json.gz back, and
-    leaves nothing behind.  Where the host's Python is older than 3.11, a snapshot is taken there and judged here.  A
-    host that does not answer is a row of the report.  How many at a time, how long and how often: by Ansible's own
-    options, behind --.
+    removes what it took there.  Where the host's Python is older than 3.11, a snapshot is taken there and judged
+    here.  A host that does not answer is a row of the report.  How many at a time, how long and how often: by
+    Ansible's own options, behind --.
 
     \b
     Examples:
