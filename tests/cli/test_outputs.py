@@ -13,12 +13,13 @@ import pytest
 from virtproof.cli.app import run
 from virtproof.conformance.case import Case
 from virtproof.reports.formats import FORMATS
-from virtproof.results import CostResult
+from virtproof.results import CostResult, NicResult
 from virtproof.results_json import load_evidence
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Guests
 
+NICS = (NicResult(name="e1000", title="82540EM", packets=8, exits=32, seconds=0.5),)
 COSTS = (CostResult(name="cpuid", title="CPUID", samples=1, minimum=5, median=5, p99=5, histogram=((4, 1),)),)
 
 
@@ -96,9 +97,13 @@ def test_what_exits_cost_gets_into_the_evidence_and_the_report(
     guests: Guests, some: tuple[Case, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("virtproof.cli.check.costs_of", lambda engine, stop: COSTS)
+    monkeypatch.setattr("virtproof.cli.check.nics_of", lambda engine, stop: NICS)
     run(["check", "--out", str(tmp_path), some[0].id, "--bench"])
-    assert load_evidence((tmp_path / "evidence.json.gz").read_bytes()).costs == COSTS
-    assert "What exits cost" in (tmp_path / "report.html").read_text()
+    evidence = load_evidence((tmp_path / "evidence.json.gz").read_bytes())
+    assert (evidence.costs, evidence.nics) == (COSTS, NICS)
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="cost-cpuid"' in page
+    assert 'id="nic-e1000"' in page
 
 
 def test_costs_are_not_measured_unasked(
@@ -108,5 +113,6 @@ def test_costs_are_not_measured_unasked(
         raise AssertionError
 
     monkeypatch.setattr("virtproof.cli.check.costs_of", never)
+    monkeypatch.setattr("virtproof.cli.check.nics_of", never)
     run(["check", "--out", str(tmp_path), some[0].id])
     assert load_evidence((tmp_path / "evidence.json.gz").read_bytes()).costs == ()
