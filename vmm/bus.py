@@ -124,7 +124,8 @@ class Bus:
 
     def devices(self) -> list[tuple[str, Device]]:
         """Every wired device by name, once."""
-        return list(dict.fromkeys((region.name, region.device) for region in (*self._wired_ports, *self._wired_mmio)))
+        wired = (*self._wired_ports, *self._wired_mmio)
+        return list({(region.name, id(region.device)): (region.name, region.device) for region in wired}.values())
 
     def pio_in(self, port: int, size: int) -> int:
         """IN: ``size`` bytes, little-endian, as an unsigned number."""

@@ -99,7 +99,7 @@ def carried(engine: Engine, stop: StopRequest, names: Sequence[str] = ()) -> lis
     """Let each adapter, or those in ``names``, carry packets; fewer when asked to stop."""
     from virtproof.guest_payloads.adapters import ADAPTERS, WAYS, carry
 
-    rows = [(adapter, way) for adapter in ADAPTERS if not names or adapter.name in names for way in WAYS]
+    rows = [(adapter, way) for way in WAYS for adapter in ADAPTERS if not names or adapter.name in names]
     found: list[Carried] = []
     with progress("packets", len(rows)) as step:
         for adapter, way in rows:

@@ -65,7 +65,7 @@ class Handshake:
         if self._reply is None:
             self.interrupt = False
         elif self._at >= len(self._reply):
-            self._reply = None  # the interrupt announces the end now
+            self._reply, self._at = None, 0  # the interrupt announces the end now
 
     def state(self) -> list[Any]:
         reply = None if self._reply is None else self._reply.hex()
