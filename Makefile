@@ -60,6 +60,7 @@ bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/software.py
 	$(bin)/python benchmarks/nic_vmxnet3.py
 	$(bin)/python benchmarks/nic_virtio.py
+	$(bin)/python benchmarks/scsi.py
 
 clean:
 	rm -rf $(venv) build dist

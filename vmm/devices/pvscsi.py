@@ -281,21 +281,23 @@ class PvScsi:
 
     def _take(self, rings: _Rings) -> bool:
         """Execute requests; is anything left that can be done?"""
-        taken = moved = 0
+        taken = moved = waiting = room = 0
         while True:
-            raw = self.function.dma_read(rings.state, pvscsi.RINGS_STATE.size)
-            prod, _, _, _, cmp_cons, _ = pvscsi.RINGS_STATE.unpack(raw)
-            waiting = prod - rings.consumed & INDEX
-            unread = (rings.produced - cmp_cons & INDEX) + len(self._tasks)
-            # More than a ring holds is nonsense, and a full completion ring has to be read first.
-            if not 0 < waiting <= rings.request_entries or unread >= rings.completion_entries:
-                return False
+            if not waiting or not room:
+                raw = self.function.dma_read(rings.state, pvscsi.RINGS_STATE.size)
+                prod, _, _, _, cmp_cons, _ = pvscsi.RINGS_STATE.unpack(raw)
+                waiting = prod - rings.consumed & INDEX
+                room = rings.completion_entries - (rings.produced - cmp_cons & INDEX) - len(self._tasks)
+                # More than a ring holds is nonsense, and a full completion ring has to be read first.
+                if not 0 < waiting <= rings.request_entries or room <= 0:
+                    return False
             if taken >= REQUESTS_AT_ONCE or moved >= BYTES_AT_ONCE:
                 return True
             request = Request.unpack(self.function.dma_read(rings.request(), pvscsi.REQUEST_SIZE))
             rings.consumed = rings.consumed + 1 & INDEX
             self._submit(request)
             taken, moved = taken + 1, moved + request.length
+            waiting, room = waiting - 1, room - 1
 
     def _submit(self, request: Request) -> None:
         unit = self._targets.get(request.target, {}).get(request.lun[1])
