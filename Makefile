@@ -58,6 +58,7 @@ bench: $(venv)/installed-dev
 	$(bin)/python benchmarks/run.py
 	$(bin)/python benchmarks/snapshots.py
 	$(bin)/python benchmarks/software.py
+	$(bin)/python benchmarks/nic_e1000.py
 	$(bin)/python benchmarks/nic_vmxnet3.py
 	$(bin)/python benchmarks/nic_virtio.py
 	$(bin)/python benchmarks/scsi.py

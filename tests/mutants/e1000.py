@@ -149,20 +149,20 @@ def head_stuck(original: Any, self: Transmitter, most: int) -> Any:
     head = self.ring.head
     answer = original(self, most)
     if self.ring.head < head:
-        self.ring.head = self.ring.count - 1
+        self.ring.head = self.ring.now()[1] - 1
     return answer
 
 
-def tail_included(self: Ring) -> int:
-    count, registers = self.count, self._registers
-    return min(count, (registers[self._tail] - registers[self._head]) % max(count, 1) + 1) if count else 0
+def tail_included(original: Any, self: Ring) -> tuple[int, int, int, int]:
+    base, count, head, owned = original(self)
+    return base, count, head, min(count, owned + 1)
 
 
-def outside_too(self: Ring) -> int:
+def outside_too(original: Any, self: Ring) -> tuple[int, int, int, int]:
     """Where the tail is outside, all up to it."""
-    count, registers = self.count, self._registers
-    head, tail = registers[self._head], registers[self._tail]
-    return (tail - head) % 0x1_0000 if head < count and (tail >= head or tail >= count) else 0
+    base, count, head, owned = original(self)
+    tail = self._registers[self._tail]
+    return base, count, head, (tail - head) % 0x1_0000 if head < count <= tail else owned
 
 
 def statistic_stays(original: Any, self: Statistics, offset: int) -> int:
@@ -426,7 +426,7 @@ MUTANTS = (
     adapter("e1000.secrc",         "SECRC does nothing",                                 field("_SECRC", 0),                                "e1000.rx.secrc e1000.rx.one_frame"),
     adapter("e1000.always_secrc",  "The check sequence is always stripped",              field("_SECRC", ALL),                              "e1000.rx.crc_counted"),
     adapter("e1000.rxt0",          "RXT0 does not come",                                 replaced(nic, "_RXT0", 0),                         "e1000.rx.irq_rxt0 e1000.rx.interrupts e1000.rx.delay"),
-    adapter("e1000.tail",          "The descriptor at the tail is used",                 replaced(Ring, "owned", property(tail_included)),   "e1000.rx.rdt_ownership e1000.rx.rdt_last e1000.tx.legacy_one_descriptor"),
+    adapter("e1000.tail",          "The descriptor at the tail is used",                 wrapped(Ring, "now", tail_included),   "e1000.rx.rdt_ownership e1000.rx.rdt_last e1000.tx.legacy_one_descriptor"),
     adapter("e1000.mpc",           "Frames that are missed are not counted",             wrapped(Statistics, "count", lambda original, self, what, n=1: original(self, what, n) if what != Statistic.MPC else None), "e1000.rx.rdt_ownership hostile.e1000.rx_flood hostile.e1000.rdlen_zero hostile.e1000.rdh_beyond"),
     adapter("e1000.rxdmt0",        "RXDMT0 comes at a quarter",                          field("_RDMTS", 15),                               "e1000.rx.rxdmt0"),
     adapter("e1000.one_buffer",    "A frame takes one buffer",                           wrapped(Receiver, "_store", short_of_buffers),     "e1000.rx.multi_buffer e1000.drv.small_buffers"),
@@ -436,7 +436,7 @@ MUTANTS = (
     adapter("e1000.rx_enabled",    "RCTL.EN does not count",                             field("_EN", ALL),                                 "e1000.rx.disabled"),
     adapter("e1000.never_ready",   "Nobody is told of new descriptors",                  without(E1000, "_ready"),                          "e1000.rx.queue_resume"),
     adapter("e1000.swallowed",     "Frames without a descriptor are lost",               wrapped(E1000, "receive", frames_kept),            "e1000.rx.queue_resume e1000.rx.rdt_ownership"),
-    adapter("e1000.rx_wrap",       "The receive head does not wrap",                     wrapped(Receiver, "_descriptors", lambda original, self, wanted, owned: original(self, wanted, min(owned, self.ring.count - self.ring.head - 1))), "e1000.rx.wrap"),
+    adapter("e1000.rx_wrap",       "The receive head does not wrap",                     wrapped(Receiver, "_buffers", lambda original, self, wanted, base, count, index, owned: original(self, wanted, base, count, index, min(owned, count - index - 1))), "e1000.rx.wrap"),
     adapter("e1000.rx_pad",        "Short frames are stored as they are",                wrapped(Receiver, "_store", padding_lost),         "e1000.rx.short_pad"),
     adapter("e1000.strip",         "Tags are not removed",                               field("_VME", 0),                                  "e1000.rx.vlan_strip e1000.drv.tags"),
     adapter("e1000.strip_always",  "Tags are removed without VLAN mode",                 field("_VME", ALL),                                "e1000.rx.vlan_kept"),
@@ -451,9 +451,9 @@ MUTANTS = (
     adapter("e1000.mta",           "MTA does not count",                                 matches(lambda self, frame, was: Match.INEXACT if to_group(frame) else was), "e1000.rx.filter_mta e1000.rx.filter_upe_mpe"),
     adapter("e1000.mo",            "MO does not count",                                  replaced(filters, "HASH_SHIFTS", (4, 4, 4, 4)),    "e1000.rx.filter_mta"),
     adapter("e1000.vfe",           "VFTA does not count",                                without(Filter, "_vlan_allowed", True),            "e1000.rx.filter_vlan e1000.drv.tags"),
-    adapter("e1000.null",          "A buffer at 0 is one",                               wrapped(Receiver, "_descriptors", lambda original, self, wanted, owned: [(index, address or 0x30_0000) for index, address in original(self, wanted, owned)]), "e1000.rx.null_buffer"),
+    adapter("e1000.null",          "A buffer at 0 is one",                               wrapped(Receiver, "_buffers", lambda original, self, *rest: [address or 0x30_0000 for address in original(self, *rest)]), "e1000.rx.null_buffer"),
 
-    adapter("e1000.outside",       "Heads and tails outside of a ring count",            replaced(Ring, "owned", property(outside_too)),    "hostile.e1000.tdt_beyond"),
+    adapter("e1000.outside",       "Heads and tails outside of a ring count",            wrapped(Ring, "now", outside_too),    "hostile.e1000.tdt_beyond"),
     adapter("e1000.endless",       "A frame without an end is kept",                     wrapped(Transmitter, "_gather", unbounded_frame),  "hostile.e1000.no_eop_forever hostile.e1000.no_eop_small hostile.e1000.len_max"),
     adapter("e1000.own_registers", "Data from the adapter's own registers are read there", wrapped(Transmitter, "_gather", from_registers),  "hostile.e1000.desc_dma_own_bar"),
     adapter("e1000.uncut",         "What cannot be cut is sent whole",                   wrapped(Transmitter, "_finish", without_an_end),   "hostile.e1000.tso_mss_zero hostile.e1000.tso_hdrlen_over"),

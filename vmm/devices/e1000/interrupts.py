@@ -89,7 +89,9 @@ class Delay:
     def start(self, delay: int, limit: int) -> None:
         """Times in units of 1024 ns; a delay of 0 is none, a limit of 0 is none."""
         if not delay:
-            self.end()
+            if self._timer is not None:
+                self.cancel()
+            self._due()
             return
         if self._timer is not None:
             self._timer.cancel()

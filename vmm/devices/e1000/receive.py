@@ -24,7 +24,7 @@ NULLS = 64  # descriptors without a buffer that one frame passes over
 _EN, _LPE, _SECRC, _VME = Rctl.en.mask, Rctl.lpe.mask, Rctl.secrc.mask, Ctrl.vme.mask
 _DD, _LAST, _VP, _PIF = Receive.dd.mask, Receive.dd.mask | Receive.eop.mask, Receive.vp.mask, Receive.pif.mask
 _CHECKSUM, _SPECIAL = Receive.checksum.lo, Receive.special.lo
-_PCSS, _RDMTS = Rxcsum.pcss.mask, Rctl.rdmts.lo
+_PCSS, _RDMTS, _RXDMT0 = Rxcsum.pcss.mask, Rctl.rdmts.lo, Cause.rxdmt0.mask
 _SIZE_BITS = Rctl.bsize.mask | Rctl.bsex.mask
 _SIZES = {bsize << Rctl.bsize.lo | bsex << Rctl.bsex.lo: size for (bsex, bsize), size in BUFFER_SIZES.items()}
 
@@ -77,46 +77,46 @@ class Receiver:
         return True
 
     def _store(self, data: bytes, size: int, said: int) -> bool:
-        ring, owned, count = self.ring, self.ring.owned, self.ring.count
+        base, count, index, owned = self.ring.now()
         wanted = -(-len(data) // size)
         try:
-            found = self._descriptors(wanted, owned)
+            found = self._buffers(wanted, base, count, index, owned)
         except DmaError:
             return False
-        enough = wanted == sum(address != 0 for _, address in found)
-        at = 0
-        for index, address in found:
-            if not address:
-                self._write_back(index, _DD)
-            elif not enough:
-                break  # what lies before the first buffer is over, the buffers are still for another frame
-            else:
+        enough = wanted == len(found) - found.count(0)
+        at = taken = 0
+        for address in found:
+            upper = _DD
+            if address:
+                if not enough:
+                    break  # what lies before the first buffer is over, the buffers are still for another frame
                 piece = data[at : at + size]
                 at += size
                 self._write(address, piece)
-                self._write_back(index, len(piece) | (_DD if at < len(data) else said | _LAST))
-            ring.head = (index + 1) % count
-        threshold = count >> 1 + (self._registers[e1000.RCTL] >> _RDMTS & 3)
-        if owned > threshold >= ring.owned:
-            self._interrupts.signal(Cause.rxdmt0.mask)
+                upper = len(piece) | (_DD if at < len(data) else said | _LAST)
+            self._write(base + SIZE * index + 8, upper.to_bytes(8, "little"))
+            index = (index + 1) % count
+            taken += 1
+        if taken:
+            self.ring.head = index
+            if owned > count >> 1 + (self._registers[e1000.RCTL] >> _RDMTS & 3) >= owned - taken:
+                self._interrupts.signal(_RXDMT0)
         return enough
 
-    def _descriptors(self, wanted: int, owned: int) -> list[tuple[int, int]]:
-        """Index and address of the next descriptors, up to so many with a buffer, or all there are."""
-        ring, found, buffers = self.ring, list[tuple[int, int]](), 0
-        index, count, base = ring.head, ring.count, ring.base
-        while buffers < wanted and owned and len(found) < wanted + NULLS:
-            n = min(wanted - buffers, owned, count - index)
-            for address, _ in iter_unpack("<QQ", self._function.dma_read(base + SIZE * index, SIZE * n)):
-                found.append((index, address))
-                buffers += address != 0
-                index += 1
-            index %= count
+    def _buffers(self, wanted: int, base: int, count: int, index: int, owned: int) -> list[int]:
+        """What the next descriptors name, until there are so many buffers, or all that is owned."""
+        found: list[int] = []
+        missing = wanted
+        while missing and owned and len(found) < wanted + NULLS:
+            n = min(missing, owned, count - index)
+            some = [
+                address for (address,) in iter_unpack("<Q8x", self._function.dma_read(base + SIZE * index, SIZE * n))
+            ]
+            found += some
+            missing -= n - some.count(0)
+            index = (index + n) % count
             owned -= n
         return found
-
-    def _write_back(self, index: int, upper: int) -> None:
-        self._write(self.ring.base + SIZE * index + 8, upper.to_bytes(8, "little"))
 
     def _write(self, address: int, data: bytes) -> None:
         """A write to where no memory is goes nowhere, as any write on the bus that nobody claims."""

@@ -16,15 +16,6 @@ class Ring:
         self._head, self._tail = first + HEAD, first + TAIL
 
     @property
-    def base(self) -> int:
-        return self._registers[self._high] << 32 | self._registers[self._low]
-
-    @property
-    def count(self) -> int:
-        """Descriptors in the ring."""
-        return self._registers[self._length] // SIZE
-
-    @property
     def head(self) -> int:
         return self._registers[self._head]
 
@@ -38,8 +29,13 @@ class Ring:
 
         None where head or tail is outside: what the controller does then is undefined, and here it waits.
         """
+        return self.now()[3]
+
+    def now(self) -> tuple[int, int, int, int]:
+        """Base, count, head, and how many descriptors are owned, at one look."""
         registers = self._registers
+        base = registers[self._high] << 32 | registers[self._low]
         count, head, tail = registers[self._length] // SIZE, registers[self._head], registers[self._tail]
         if head >= count or tail >= count:
-            return 0
-        return tail - head if tail >= head else count - head + tail
+            return base, count, head, 0
+        return base, count, head, tail - head if tail >= head else count - head + tail

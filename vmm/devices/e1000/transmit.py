@@ -124,8 +124,8 @@ class Transmitter:
     def _take(self, most: int) -> tuple[int, int]:
         """Do what up to so many descriptors ask for; return their number, and causes of interrupts."""
         ring, function, resets = self.ring, self._function, self._resets
-        base, count, index = ring.base, ring.count, ring.head
-        n, causes = min(most, ring.owned, count - index), 0
+        base, count, index, owned = ring.now()
+        n, causes = min(most, owned, count - index), 0
         if n <= 0:
             return 0, 0
         try:
