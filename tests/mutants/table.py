@@ -6,6 +6,7 @@ from tests.mutants import (
     controllers,
     delivery,
     e1000,
+    e1000_frames,
     instructions,
     monitor,
     paging,
@@ -17,5 +18,18 @@ from tests.mutants import (
 )
 from tests.mutants.mutant import Mutant
 
-MODULES = (delivery, instructions, paging, registers, monitor, controllers, pci, vmxnet3, virtio, e1000, scsi)
+MODULES = (
+    delivery,
+    instructions,
+    paging,
+    registers,
+    monitor,
+    controllers,
+    pci,
+    vmxnet3,
+    virtio,
+    e1000,
+    e1000_frames,
+    scsi,
+)
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for module in MODULES for mutant in module.MUTANTS)

@@ -191,7 +191,7 @@ TAG = Ctrl.vme.mask | 0x0014_0240
 # fmt: off
 CASES: tuple[Case, ...] = (
     tx_ring("tdlen_zero",       "A ring of length 0 is none",                       lay(legacy(GOOD)), transmitter(), write(TDLEN, 0), write(TDT, 5), settles(), leaves(), read(TDH, 0)),
-    tx_ring("tdh_beyond",       "A head outside of the ring",                       lay(legacy(GOOD)), transmitter(8), write(TDH, 0xFFFF), write(TDT, 1), settles(), at_most(1)),
+    tx_ring("tdh_beyond",       "A head outside of the ring",                       lay(legacy(GOOD)), transmitter(8), write(TDH, 0xFFFF), write(TDT, 1), settles(), leaves(), read(TDH, 0xFFFF)),
     tx_ring("tdt_beyond",       "A tail outside of the ring: one lap at most",      lay(*[legacy(GOOD)] * COUNT), transmitter(), write(TDT, 0xFFFF), settles(), at_most(1)),
     tx_ring("ring_in_hole",     "A ring where no memory is, or in the adapter's own registers",
             transmitter(), *(step for base in (HOLE, BAR, BAR + ICR) for step in (write(TDBAL, base), write(TDT, 5), settles(), write(TDT, 0), settles())), leaves()),
