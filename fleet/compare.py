@@ -8,8 +8,7 @@ from operator import itemgetter
 from virtproof.fleet.document import Difference, Drift, Moved, Outlier
 from virtproof.fleet.store import BEFORE, NOW, Store
 
-SMALLEST = 4  # hosts: in a smaller group nobody is the odd one
-COMMON = 0.75  # of a group must agree for the rest to be outliers
+COMMON = 0.75  # of a group must agree for the rest to be outliers; so it has four hosts or more
 DIFFERENCES = 20  # listed of one host
 OUTLIERS = 10_000
 MOVED = 500
@@ -31,7 +30,7 @@ def outliers(store: Store) -> tuple[Outlier, ...]:
             SELECT id, first_value(id) OVER (PARTITION BY system, cpu ORDER BY id) FROM run
             WHERE side = {NOW} AND current = 1 AND (system != '' OR cpu != '');
         DROP TABLE IF EXISTS temp.size;
-        CREATE TEMP TABLE size AS SELECT grp, count(*) AS hosts FROM member GROUP BY grp HAVING hosts >= {SMALLEST};
+        CREATE TEMP TABLE size AS SELECT grp, count(*) AS hosts FROM member GROUP BY grp;
         DROP TABLE IF EXISTS temp.common;
         CREATE TEMP TABLE common AS
             SELECT grp, name, value, hosts FROM (

@@ -76,6 +76,13 @@ def test_one_cause_in_several_wordings_is_one_cause(folder: Folder) -> None:
     assert [(one.hosts, one.text) for one in cause.variants] == [(2, "3 of 9 cases"), (1, "4 of 9 cases")]
 
 
+def test_a_host_with_two_wordings_counts_once(folder: Folder) -> None:
+    twice = (NO_KVM, replace(NO_KVM, id="again", cause_text="SVM is off, still"))
+    folder.add("h", replace(BAD, findings=twice))
+    (cause,) = folder.merged().causes
+    assert (cause.hosts, len(cause.variants)) == (1, 2)
+
+
 def test_the_latest_of_several_runs_counts(folder: Folder) -> None:
     folder.add("h/1", replace(GOOD, started="2026-05-31T12:00:00+02:00"))  # 10:00 UTC
     folder.add("h/2", replace(BAD, started="2026-05-31T10:30:00+00:00"))
@@ -118,14 +125,13 @@ def test_what_is_no_file_does_not_hang(folder: Folder) -> None:
     for kind in ("pipe", "link", "socket", "folder", "secret"):
         (folder.path / kind).mkdir(parents=True)
     os.mkfifo(folder.path / "pipe" / "run.json")
-    (folder.path / "link" / "run.json").symlink_to("/etc/passwd")
+    (folder.path / "link" / "run.json").symlink_to(folder.add("good", GOOD))
     with socket.socket(socket.AF_UNIX) as listener:
         here = os.getcwd()
         os.chdir(folder.path / "socket")  # the path of a socket is short
         listener.bind("run.json")
         os.chdir(here)
     (folder.path / "folder" / "run.json").mkdir()
-    folder.add("good", GOOD)
     fleet = folder.merged()
     assert {one.host for one in fleet.refused} == {"pipe", "link", "socket"}
     assert fleet.verdicts["compliant"] == 1

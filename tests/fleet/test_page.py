@@ -27,7 +27,7 @@ from virtproof.fleet.tables import render_csv, render_json
 from virtproof.results_schema import schema_of
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\"'\x1b]0;x\x07{{7*7}}"
+HOSTILE = "</script ></script><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\"'\x1b]0;x\x07{{7*7}}"
 
 
 class Page(HTMLParser):
