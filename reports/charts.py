@@ -11,6 +11,7 @@ from virtproof.results import CostResult, NicResult
 WIDTH, HEIGHT = 480, 30  # of one row, in units of its view box
 BUCKET = 2**0.25  # upper bound of a histogram's bucket, by its lower bound
 MAX_BARS = 400  # of one histogram
+SHORTEST = 1e-9  # seconds: what says less measured nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def cost_chart(costs: Sequence[CostResult]) -> CostChart | None:
 
 def nic_rows(nics: Sequence[NicResult]) -> tuple[NicRow, ...]:
     """The adapters that carried packets, in their order."""
-    carried = [nic for nic in nics if nic.packets > 0 and nic.seconds > 0]
+    carried = [nic for nic in nics if nic.packets > 0 and nic.seconds >= SHORTEST]
     rates = [nic.packets / nic.seconds for nic in carried]
     exits = [max(nic.exits, 0) / nic.packets for nic in carried]
     return tuple(

@@ -21,8 +21,21 @@ import pytest
 
 from tests.reports.conftest import made_run, passing_case
 from virtproof import reports
+from virtproof.reports.charts import cost_chart, nic_rows
 from virtproof.reports.html import render_html
-from virtproof.results import Backend, Baseline, Change, Evidence, Run, Technique, Verdict
+from virtproof.results import (
+    Backend,
+    Baseline,
+    Change,
+    CostResult,
+    Evidence,
+    KnownDeviation,
+    NicResult,
+    Run,
+    Technique,
+    Verdict,
+    WaiverTerms,
+)
 
 VOID = {"meta", "input", "br", "wbr", "link", "img"}
 Pair = tuple[Run, Evidence]
@@ -307,3 +320,74 @@ def test_how_guests_run(runs: dict[str, Pair]) -> None:
     assert "<b>APICv" in page.text
     assert "avic is on" in page.text
     assert "How guests run here" not in Page(render_html(run, evidence)).text
+
+
+def test_what_exits_cost_is_drawn_on_one_axis(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["healthy"]
+    common = {"samples": 8, "tsc_khz": 1_000_000, "histogram": ((1000, 6), (2000, 2), (9000, 1))}
+    costs = (
+        CostResult(name="cpuid", title="<b>CPUID", minimum=1000, median=1000, p99=2000, **common),  # type: ignore[arg-type]
+        CostResult(name="boot", title="boot", unit="ns", samples=1, minimum=1, median=900_000, p99=10**6),
+        CostResult(name="vmcall", title="VMCALL", reason="not an <i>Intel"),
+    )
+    chart = cost_chart(costs)
+    assert chart
+    assert [tick.label for tick in chart.ticks] == ["1 µs", "10 µs"], "booting does not stretch the axis"
+    assert [(bar.x, bar.height) for bar in chart.rows[0].bars] == [(0, 30), (144.5, 10)], "up to the 99th percentile"
+    assert chart.rows[0].median == 0
+    assert chart.rows[1].bars == ()
+    page = Page(render_html(run, replace(evidence, costs=costs)))
+    assert len([attrs for attrs in page.all("rect") if attrs.get("class") == "plain"]) == 2
+    for words in ("<b>CPUID", "not an <i>Intel", "1,000", "900,000"):
+        assert words in page.text
+    assert "What exits cost" not in Page(render_html(run, evidence)).text
+
+
+def test_adapters_are_drawn_where_they_were_measured(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["healthy"]
+    nics = (
+        NicResult(name="e1000", title="", packets=100, exits=400, seconds=0.5),
+        NicResult(name="virtio", title="", packets=100, exits=100, seconds=0.25),
+        NicResult(name="none", title="", reason="no <driver>"),
+    )
+    assert [(row.rate_bar.width, row.exits_bar.width) for row in nic_rows(nics)] == [(240, 480), (480, 120)]
+    page = Page(render_html(run, replace(evidence, nics=nics)))
+    assert "none (no <driver>)" in page.text
+    assert "Network adapters" not in Page(render_html(run, evidence)).text
+
+
+@pytest.mark.parametrize("value", [-(2**63), 0, 2**64 - 1])
+def test_figures_that_make_no_sense_are_drawn_somewhere(runs: dict[str, Pair], value: int) -> None:
+    run, evidence = runs["healthy"]
+    cost = CostResult(name="x", title="", samples=1, minimum=value, median=value, p99=value, tsc_khz=value,
+                      histogram=((value, value), (value,), (), (1, 1)))  # fmt: skip
+    nic = NicResult(name="x", title="", packets=max(value, 1), exits=value, seconds=1e-300)
+    page = Page(render_html(run, replace(evidence, costs=(cost,), nics=(nic,))))
+    for attrs in page.all("rect", "line"):
+        assert all(0 <= float(attrs[name]) <= 480 for name in ("x", "width", "x1") if name in attrs)
+
+
+def test_waivers_and_deviations_name_owner_and_cases(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["firmware off"]
+    terms = WaiverTerms(owner="<jane>", reason="no passthrough", expires="2026-03-31")
+    findings = tuple(replace(one, terms=terms) if one.waiver else one for one in run.findings)
+    known = KnownDeviation(id="kvm-x", reason="KVM does <x>", cite=("arch/x86",), cases=("a.b",))
+    page = Page(render_html(replace(run, findings=findings, deviations=(known,)), evidence))
+    for words in ("<jane>", "2026-03-31", "no passthrough", "kvm-x", "KVM does <x>", "arch/x86"):
+        assert words in page.text
+
+
+def test_a_requirement_shows_what_it_was_derived_from(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["healthy"]
+    finding = replace(
+        run.findings[1], asks="fact svm.present equals yes", facts=("svm.present", "gone"), claims=("svm",),
+        cases=("trap.de.div_zero.long64",), evidence=("leading", "SVM: yes", "gone: no"),
+    )  # fmt: skip
+    facts = tuple(replace(fact, raw="0x75c237ff, CPUs 0-63") for fact in evidence.facts)
+    document = render_html(replace(run, findings=(finding,)), replace(evidence, facts=facts))
+    section = document[document.index('id="finding-svm.usable"') :].partition('<section id="conformance"')[0]
+    for words in ("fact svm.present equals yes", 'href="#fact-svm.present"', "0x75c237ff, CPUs 0-63",
+                  "<pre>leading</pre>", 'href="#claim-svm"', 'href="#case-trap.de.div_zero.long64"'):  # fmt: skip
+        assert words in section
+    alone = render_html(replace(run, findings=(finding,)))
+    assert "SVM: yes" in alone, "without evidence the lines say it"
