@@ -335,6 +335,7 @@ MUTANTS = (
     adapter("net.buffers",    "A received frame does not say over how many buffers",    wrapped(VirtioNet, "_received", no_buffers_named),         "virtio.net.rx"),
     adapter("net.merge",      "Frames are never spread",                                replaced(VirtioNet, "_spread", lambda self, *rest: True),  "virtio.net.rx_mrg"),
     adapter("net.csum",       "Checksums are left out",                                 replaced(net, "outgoing", lambda header, frame: (frame,)), "virtio.net.csum"),
+    adapter("net.segments",   "Large frames go out as they are",                        replaced(net, "outgoing", lambda header, frame: (frame,)), "virtio.net.tso"),
     adapter("net.offload",    "Offloads that make no sense are ignored",                replaced(net, "outgoing", lambda header, frame: (frame,)), "hostile.virtio.net_gso_bad"),
     adapter("net.filter",     "Every frame is let in",                                  replaced(ReceiveFilter, "accepts", lambda self, frame, mac: True), "virtio.net.ctrl_rx"),
     adapter("net.ack",        "Every command is acknowledged",                          wrapped(VirtioNet, "_command", always_acknowledged),       "hostile.virtio.net_ctrl_len"),

@@ -4,9 +4,12 @@ The header has 12 bytes, or 10 for a legacy driver without MRG_RXBUF.  A receive
 it was spread: 1, unless MRG_RXBUF was taken.  What arrives and finds no buffers waits at the back end, which bounds that.
 """
 
+import struct
+
 from virtproof.conformance.areas.virtio.transport import legacy_send, legacy_start
 from virtproof.conformance.case import Case
-from virtproof.conformance.device_script import Load
+from virtproof.conformance.device_script import Host, Load
+from virtproof.conformance.packets import ACK, ETHER, HEADERS, IPV4, PSH, cut, tcp, without_checksum
 from virtproof.conformance.virtio import (
     CONFIG,
     MAC,
@@ -46,6 +49,7 @@ offload = family("virtio", "'Packet Transmission'")
 OTHER = bytes.fromhex("525400445566")
 FRAME = MAC + OTHER + b"\x08\x06" + bytes(range(46))
 LARGE = MAC + OTHER + b"\x08\x00" + bytes(n * 7 & 0xFF for n in range(8986))
+STREAM = bytes(n * 3 & 0xFF for n in range(3300))
 HEADER = bytes(10) + b"\1\0"
 
 
@@ -115,5 +119,8 @@ CASES: tuple[Case, ...] = (
     offload("virtio.net.csum", "A checksum that the driver has left out is put in", net,
         data(0, b"\1\0\0\0\0\0\x22\0\6\0\0\0" + udp("1422")), chain(TRANSMIT, 0, out(0, 60)), start(Feature.CSUM, queues=2), send(TRANSMIT, 0),
         sent(udp("9c24"))),
+    offload("virtio.net.tso", "A large TCP frame goes out as segments of the size that the driver names", net,
+        data(0, struct.pack("<BBHHHHH", 1, 1, HEADERS, 1000, ETHER + IPV4, 16, 0) + without_checksum(tcp(STREAM, flags=PSH | ACK))), chain(TRANSMIT, 0, out(0, 12 + HEADERS + len(STREAM))),
+        start(Feature.CSUM | Feature.HOST_TSO4, queues=2), send(TRANSMIT, 0), Host(lambda rig: cut(rig.end.sent, STREAM, 1000, PSH | ACK)), priority=2),
 )
 # fmt: on
