@@ -205,7 +205,7 @@ Step = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class Watched:
     """An access, and what is said about the value that it observes."""
 
     access: Access
@@ -213,6 +213,11 @@ class _Watched:
     expect: Expected = None
     mask: int = ONES
     handled: bool = False  # in an interrupt handler, where nothing is observed
+
+    @property
+    def observed(self) -> bool:
+        """Whether the program tells a value of it."""
+        return self.access.what in OBSERVING and not self.handled
 
 
 def script(
@@ -254,8 +259,8 @@ def walk(
     if vcpus > engine.max_vcpus:
         raise Inapplicable(f"the {engine.name} engine has machines of {engine.max_vcpus} vCPU, and this takes {vcpus}")
     acts: list[Act] = []
-    watched = list(_compiled(steps, acts))
-    observed = [each for each in watched if each.access.what in OBSERVING and not each.handled]
+    watched = list(compiled(steps, acts))
+    observed = [each for each in watched if each.observed]
     found: list[Check] = []
 
     def furnish(machine: Machine) -> None:
@@ -276,12 +281,13 @@ def walk(
     yield from found
     for each, value in zip(observed, ran.observations, strict=False):
         if each.expect is not None:
-            yield _check(each, value)
+            yield checked(each, value)
     read, wanted = len(ran.observations), len(observed)
     yield Check("values read", str(wanted), str(read), wanted == read)
 
 
-def _check(watched: _Watched, value: int) -> Check:
+def checked(watched: Watched, value: int) -> Check:
+    """Compare a value that was observed with what is said about it."""
     wanted = watched.expect if isinstance(watched.expect, tuple) else (watched.expect,)
     mask = watched.mask
     shown = " or ".join(f"{want:#x}" for want in wanted if want is not None)
@@ -289,54 +295,55 @@ def _check(watched: _Watched, value: int) -> Check:
     return Check(watched.text + under, shown, f"{value & mask:#x}", value & mask in wanted)
 
 
-def _compiled(steps: Iterable[Step], acts: list[Act]) -> Iterator[_Watched]:
+def compiled(steps: Iterable[Step], acts: list[Act]) -> Iterator[Watched]:
+    """The accesses that make up ``steps``; acts of the host are appended to ``acts``."""
     for step in steps:
         yield from _entries(step, acts)
 
 
-def _entries(step: Step, acts: list[Act]) -> Iterator[_Watched]:
+def _entries(step: Step, acts: list[Act]) -> Iterator[Watched]:
     # fmt: off
     match step:
         case Out(port, size, value):
-            yield _Watched(Access(What.OUT, size, port, value))
+            yield Watched(Access(What.OUT, size, port, value))
         case In(port, size, expect, mask):
-            yield _Watched(Access(What.IN, size, port), f"{size}-byte IN {port:#x}", expect, mask)
+            yield Watched(Access(What.IN, size, port), f"{size}-byte IN {port:#x}", expect, mask)
         case Store(address, size, value):
-            yield _Watched(Access(What.STORE, size, address, value))
+            yield Watched(Access(What.STORE, size, address, value))
         case Load(address, size, expect, mask):
-            yield _Watched(Access(What.LOAD, size, address), f"{size}-byte load {address:#x}", expect, mask)
+            yield Watched(Access(What.LOAD, size, address), f"{size}-byte load {address:#x}", expect, mask)
         case Fill(address, length, value, size):
-            yield _Watched(Access(What.FILL, size, address, value, length))
+            yield Watched(Access(What.FILL, size, address, value, length))
         case Copy(address, source, length):
-            yield _Watched(Access(What.COPY, 0, address, source, length))
+            yield Watched(Access(What.COPY, 0, address, source, length))
         case ConfigWrite(function, offset, size, value):
-            yield _Watched(_select(function, offset))
-            yield _Watched(Access(What.OUT, size, CONFIG_DATA + (offset & 3), value))
+            yield Watched(_select(function, offset))
+            yield Watched(Access(What.OUT, size, CONFIG_DATA + (offset & 3), value))
         case ConfigRead(function, offset, size, expect, mask):
             name = f"{function >> 3:02x}.{function & 7} config {offset:#04x}, {size} bytes"
-            yield _Watched(_select(function, offset))
-            yield _Watched(Access(What.IN, size, CONFIG_DATA + (offset & 3)), name, expect, mask)
+            yield Watched(_select(function, offset))
+            yield Watched(Access(What.IN, size, CONFIG_DATA + (offset & 3)), name, expect, mask)
         case Poll(address, size, mask, value):
-            yield _Watched(Access(What.POLL, size, address, value, mask), _polled("load", address, mask, value), 1)
+            yield Watched(Access(What.POLL, size, address, value, mask), _polled("load", address, mask, value), 1)
         case PollIn(port, size, mask, value):
-            yield _Watched(Access(What.POLL_IN, size, port, value, mask), _polled("IN", port, mask, value), 1)
+            yield Watched(Access(What.POLL_IN, size, port, value, mask), _polled("IN", port, mask, value), 1)
         case OutString(port, size, source, count):
-            yield _Watched(Access(What.OUTS, size, port, source, count))
+            yield Watched(Access(What.OUTS, size, port, source, count))
         case InString(port, size, address, count):
-            yield _Watched(Access(What.INS, size, port, address, count))
+            yield Watched(Access(What.INS, size, port, address, count))
         case Host(act):
             acts.append(act)
-            yield _Watched(Access(What.HOST, 1, 0, len(acts) - 1))
+            yield Watched(Access(What.HOST, 1, 0, len(acts) - 1))
         case Pic(lines, level):
-            yield _Watched(Access(What.PIC, 0, 0, lines, level))
+            yield Watched(Access(What.PIC, 0, 0, lines, level))
         case Handle(vector, steps):
-            yield _Watched(Access(What.HANDLE, 0, vector))
-            yield from (_Watched(each.access, handled=True) for each in _compiled(steps, acts))
-            yield _Watched(Access(What.END), handled=True)
+            yield Watched(Access(What.HANDLE, 0, vector))
+            yield from (Watched(each.access, handled=True) for each in compiled(steps, acts))
+            yield Watched(Access(What.END), handled=True)
         case Interrupts(vector, 0):
-            yield _Watched(Access(What.COUNT, 0, vector), f"interrupts of vector {vector:#x}", 0)
+            yield Watched(Access(What.COUNT, 0, vector), f"interrupts of vector {vector:#x}", 0)
         case Interrupts(vector, count):
-            yield _Watched(Access(What.WAIT, 0, vector, count), f"interrupts of vector {vector:#x}", count)
+            yield Watched(Access(What.WAIT, 0, vector, count), f"interrupts of vector {vector:#x}", count)
         case Put():
             pass
     # fmt: on
