@@ -11,16 +11,18 @@ import click
 
 from virtproof.cli.console import Console
 from virtproof.cli.execution import engine_option
+from virtproof.cli.guest_pc import SEABIOS, Plugs, computer, disk_option, nic_option, read
 from virtproof.cli.screen import say
-from virtproof.spec.fault import Fault
 
 if TYPE_CHECKING:
+    from virtproof.vmm.computer import Ended
     from virtproof.vmm.exits import Exit, Timeout
     from virtproof.vmm.gdb.connection import Listener
     from virtproof.vmm.gdb.debuggee import Killed
     from virtproof.vmm.loaders.image import Kernel
 
 DIED = 70  # EX_SOFTWARE
+WANTS_RESET = 71  # EX_OSERR
 INTERRUPTED = 130
 TIMED_OUT = 124  # as timeout(1) has it
 MIB = 1 << 20
@@ -38,10 +40,41 @@ FORMATS = (
 
 
 @click.command("guest")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=str))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=str), required=False)
+@click.option(
+    "--kernel",
+    type=click.Path(exists=True, dir_okay=False, path_type=str),
+    metavar="FILE",
+    help="A kernel for a whole PC: with PCI, ACPI and a clock, and what --disk and --nic plug in.",
+)
+@click.option(
+    "--bios",
+    is_flag=False,
+    flag_value=SEABIOS,
+    metavar="[FILE]",
+    help=f"Start a whole PC from a BIOS.  [without FILE: {SEABIOS}]",
+)
+@click.option(
+    "--disk",
+    "disks",
+    multiple=True,
+    metavar="FILE,bus=BUS[,ro][,snapshot]",
+    help="A raw image on a controller: virtio, virtio-scsi, pvscsi, lsi (53C1030), lsi-sas; snapshot: FILE stays "
+    "as it is.",
+)
+@click.option(
+    "--nic",
+    "nics",
+    multiple=True,
+    metavar="model=MODEL,backend=BACKEND[,mac=..][,rom=FILE][,record=FILE]",
+    help="An adapter: e1000, 82545em, vmxnet3, virtio; at nothing (none), itself (loopback), a switch, or a bridge of "
+    "the kernel in a namespace of its own (tap).",
+)
 @click.option("--append", default="", metavar="ARGS", help="The kernel's command line, behind its own name.")
 @click.option(
     "--module",
+    "--initrd",
+    "module",
     type=click.Path(exists=True, dir_okay=False, path_type=str),
     metavar="FILE",
     help="A file to load with it: a multiboot module, an initial RAM disk.",
@@ -84,7 +117,11 @@ FORMATS = (
 )
 @engine_option
 def command(
-    file: str,
+    file: str | None,
+    kernel: str | None,
+    bios: str | None,
+    disks: tuple[str, ...],
+    nics: tuple[str, ...],
     append: str,
     module: str | None,
     smp: int,
@@ -95,7 +132,7 @@ def command(
     gdb_bits: str | None,
     engine: str,
 ) -> int:
-    """Boot the kernel in FILE on virtproof's own monitor, its serial port COM1 on this terminal.
+    """Boot the kernel in FILE, or a whole PC, on virtproof's own monitor, its serial port COM1 on this terminal.
 
     What the guest sends goes to standard output byte by byte, unchanged.  What is typed, or comes through a pipe, goes
     to the guest; ctrl-C ends it.
@@ -106,11 +143,13 @@ def command(
       pvh        ELF with a Xen PHYS32_ENTRY note, as Linux's vmlinux
       elf64      64-bit ELF without either: starts in 64-bit mode, memory mapped to itself, with a small stack;
                  it gets no command line and no module
+      bzimage    Linux, and what is packed as it is; by its 64-bit entry where it has one
       flat       raw bytes: lie at 0x7c00 and start there in real mode; as elf64, it gets nothing else
 
-    The machine has interrupt controllers and timers (8259, I/O APIC, local APICs, 8254), COM1, and the devices that
-    test kernels expect of QEMU: isa-debug-exit at port 0xf4, pc-testdev, the number of CPUs in fw_cfg.  It has no
-    firmware, PCI, disk or screen.
+    The machine of FILE has interrupt controllers and timers (8259, I/O APIC, local APICs, 8254), COM1, and the devices
+    that test kernels expect of QEMU: isa-debug-exit at port 0xf4, pc-testdev, the number of CPUs in fw_cfg.  It has no
+    firmware, PCI, disk or screen.  --bios and --kernel make a whole PC instead: i440FX, PIIX3 and PIIX4, fw_cfg, the
+    controllers and adapters that --disk and --nic name, and tables (ACPI, SMBIOS) where there is no BIOS to make them.
 
     \b
     Examples:
@@ -118,20 +157,110 @@ def command(
       virtproof guest vmlinux --append "console=ttyS0 panic=-1" --module initrd.img --memory 512
       virtproof guest x86/smptest.flat --smp 2 --timeout 60
       virtproof guest kernel.elf --gdb
+      virtproof guest --bios --disk disk.img,bus=pvscsi,snapshot
+      virtproof guest --bios --nic model=vmxnet3,backend=tap,record=boot.pcap
+      virtproof guest --kernel vmlinuz --initrd initrd.img --append console=ttyS0 --disk disk.img,bus=lsi
 
     \b
     Exit codes:
+      0    a whole PC was powered off
       odd  the guest wrote v to port 0xf4: (v << 1 | 1) & 0xff, as with QEMU; 1 stands for v = 0
       70   the guest died: triple fault, or KVM cannot go on; stderr says which
+      71   it asked for a reset, and has no BIOS to start from
       124  the timeout has passed           130  ctrl-C, or killed by the debugger
       4    virtproof's own error, or FILE is not a kernel that it can boot
       64   wrong usage
     """
+    whole = kernel is not None or bios is not None
+    _check(file, kernel, bios, module, append, whole=whole, plugs=bool(disks or nics), gdb=gdb is not None)
+    if whole:
+        return _run_pc(kernel, bios, disks, nics, append, module, smp, memory * MIB, timeout, format_, engine)
+    assert file is not None
+    return _run_kernel(file, append, module, smp, memory * MIB, timeout, format_, gdb, gdb_bits, engine)
+
+
+def _check(
+    file: str | None,
+    kernel: str | None,
+    bios: str | None,
+    module: str | None,
+    append: str,
+    *,
+    whole: bool,
+    plugs: bool,
+    gdb: bool,
+) -> None:
+    """Raise click.UsageError for what does not go together."""
+    if sum(each is not None for each in (file, kernel, bios)) != 1:
+        raise click.UsageError("name one thing to boot: FILE, --kernel FILE or --bios")
+    if plugs and not whole:
+        raise click.UsageError("--disk and --nic need a whole PC: --bios, or --kernel FILE instead of FILE")
+    if gdb and whole:
+        raise click.UsageError("--gdb goes with FILE only")
+    if bios is not None and (module or append):
+        raise click.UsageError("--initrd and --append go with a kernel, and a BIOS boots from a disk or an adapter")
+
+
+def _run_pc(
+    kernel: str | None,
+    bios: str | None,
+    disks: tuple[str, ...],
+    nics: tuple[str, ...],
+    append: str,
+    module: str | None,
+    smp: int,
+    ram: int,
+    timeout: float | None,
+    format_: str,
+    engine: str,
+) -> int:
+    from virtproof.vmm.engines.opening import open_engine
+    from virtproof.vmm.loaders.detect import load
+
+    plugged = [disk_option(text) for text in disks], [nic_option(text) for text in nics]
+    image = load(_kernel(kernel, append, module, ram), ram, format_) if kernel is not None else None
+    with (
+        Console() as console,
+        open_engine(engine) as opened,
+        Plugs(*plugged, bios=bios is not None) as plugs,
+        computer(opened, console, plugs, ram=ram, vcpus=smp, bios=bios) as pc,
+    ):
+        if image is not None:
+            pc.boot(image)
+        console.feed(pc.serial, pc.machine.events)
+        try:
+            return _ended(kernel or "the BIOS", pc.run(timeout or FOREVER))
+        finally:
+            plugs.close()  # adapters are unplugged before their machine goes
+
+
+def _ended(what: str, ended: Ended) -> int:
+    from virtproof.vmm.computer import PoweredOff, WantsReset
+
+    if isinstance(ended, PoweredOff):
+        return 0
+    if isinstance(ended, WantsReset):
+        say(f"virtproof: {what}: {ended}", err=True)
+        return WANTS_RESET
+    return _code(what, ended)
+
+
+def _run_kernel(
+    file: str,
+    append: str,
+    module: str | None,
+    smp: int,
+    ram: int,
+    timeout: float | None,
+    format_: str,
+    gdb: str | None,
+    gdb_bits: str | None,
+    engine: str,
+) -> int:
     from virtproof.vmm.engines.opening import open_engine
     from virtproof.vmm.loaders.detect import load
     from virtproof.vmm.pc import Pc
 
-    ram = memory * MIB
     kernel = _kernel(file, append, module, ram)
     image = load(kernel, ram, format_)
     with (
@@ -183,16 +312,5 @@ def _bits(content: bytes) -> int:
 def _kernel(file: str, arguments: str, module: str | None, ram: int) -> Kernel:
     from virtproof.vmm.loaders.image import Kernel, Module
 
-    extra = Module(module, _content(module, ram)) if module else None
-    return Kernel(file, _content(file), os.fsencode(arguments), extra)
-
-
-def _content(file: str, limit: int = KERNEL_LIMIT) -> bytes:
-    try:
-        with open(file, "rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as err:
-        raise Fault(f"read {file}", err.strerror or str(err)) from err
-    if len(data) > limit:
-        raise Fault(f"read {file}", f"it has more than {limit // MIB} MiB", "use a smaller file, or a larger guest")
-    return data
+    extra = Module(module, read(module, ram)) if module else None
+    return Kernel(file, read(file, KERNEL_LIMIT), os.fsencode(arguments), extra)
