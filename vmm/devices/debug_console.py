@@ -2,7 +2,7 @@
 
 from typing import Any
 
-LIMIT = 1 << 20  # bytes; of a longer log at least so much of the end is kept
+LIMIT = 64 << 10  # bytes; of a longer log at least so much of the end is kept
 
 
 class DebugConsole:
