@@ -17,8 +17,9 @@ from virtproof.vmm.devices.vmxnet3.rings import CompletionRing, DescriptorRing
 from virtproof.vmm.devices.vmxnet3.rss import Rss
 from virtproof.vmm.devices.vmxnet3.rx import RxQueue
 from virtproof.vmm.devices.vmxnet3.tx import TxQueue
-from virtproof.vmm.network.rate_limit import RateLimit, _Bucket
+from virtproof.vmm.network.rate_limit import RateLimit
 from virtproof.vmm.network.switch import Switch
+from virtproof.vmm.token_bucket import TokenBucket
 
 card = of("vmxnet3", "hostile.vmxnet3.*")
 
@@ -226,12 +227,12 @@ def no_segments(original: Any, self: Switch, *rest: Any, **more: Any) -> Any:
     return original(self, *rest, **(more | {"segment": ""}))
 
 
-def faster(original: Any, self: _Bucket, forward: Any, after: Any, now: Any, rate: int, burst: int) -> None:
-    original(self, forward, after, now, 2 * rate, burst)
+def faster(original: Any, self: TokenBucket, rate: int, burst: int, now: Any) -> None:
+    original(self, 2 * rate, burst, now)
 
 
-def slower(original: Any, self: _Bucket, forward: Any, after: Any, now: Any, rate: int, burst: int) -> None:
-    original(self, forward, after, now, rate // 16, burst)
+def slower(original: Any, self: TokenBucket, rate: int, burst: int, now: Any) -> None:
+    original(self, rate // 16, burst, now)
 
 
 # fmt: off
@@ -339,8 +340,8 @@ MUTANTS = (
 
     card("switch.segments",      "All segments of a switch are one",               wrapped(Switch, "port", no_segments), "vmxnet3.rx.segments"),
     card("switch.silent",        "A switch forwards nothing",                      replaced(Switch, "_forward", lambda self, source, frame: None), "vmxnet3.rx.segments"),
-    card("rate.twice",           "A limit lets twice its rate pass",               wrapped(_Bucket, "__init__", faster), "vmxnet3.tx.rate_limit"),
-    card("rate.slow",            "A limit lets little of its rate pass",           wrapped(_Bucket, "__init__", slower), "vmxnet3.tx.rate_limit"),
+    card("rate.twice",           "A limit lets twice its rate pass",               wrapped(TokenBucket, "__init__", faster), "vmxnet3.tx.rate_limit"),
+    card("rate.slow",            "A limit lets little of its rate pass",           wrapped(TokenBucket, "__init__", slower), "vmxnet3.tx.rate_limit"),
     card("rate.none",            "There is no limit",                              replaced(RateLimit, "send", lambda self, frame: self._port.send(frame)), "vmxnet3.tx.rate_limit"),
 )
 # fmt: on

@@ -1,7 +1,6 @@
 """How many bytes a second an adapter may send and receive: a token bucket for each direction.
 
-RFC 2697, "A Single Rate Three Color Marker", "Metering" has the bucket; what exceeds it waits here, and is dropped
-where too much waits.
+What exceeds the bucket waits here, and is dropped where too much waits.
 """
 
 from collections import deque
@@ -10,8 +9,8 @@ from collections.abc import Callable
 from virtproof.vmm.events import After
 from virtproof.vmm.network.inbox import Inbox
 from virtproof.vmm.network.port import LONGEST, Port, Receive
+from virtproof.vmm.token_bucket import TokenBucket
 
-SECOND = 1_000_000_000
 WAITING = 1 << 20  # bytes that may wait for their turn, in each direction
 
 
@@ -30,8 +29,8 @@ class RateLimit:
             raise ValueError(f"a rate of {rate} bytes a second")
         burst = max(burst, LONGEST)
         self._port, self._inbox = port, Inbox(after)
-        self._sending = _Bucket(port.send, after, now, rate, burst)
-        self._receiving = _Bucket(self._inbox.put, after, now, rate, burst)
+        self._sending = _Direction(port.send, after, TokenBucket(rate, burst, now))
+        self._receiving = _Direction(self._inbox.put, after, TokenBucket(rate, burst, now))
 
     @property
     def dropped(self) -> int:
@@ -53,15 +52,11 @@ class RateLimit:
         self._inbox.ready()
 
 
-class _Bucket:
-    """Tokens are counted in bytes times nanoseconds: no fraction is ever lost."""
+class _Direction:
+    """Frames that wait for their tokens, one for each byte."""
 
-    def __init__(
-        self, forward: Callable[[bytes], None], after: After, now: Callable[[], int], rate: int, burst: int
-    ) -> None:
-        self._forward, self._after, self._now = forward, after, now
-        self._rate, self._burst = rate, burst * SECOND
-        self._tokens, self._filled = self._burst, now()
+    def __init__(self, forward: Callable[[bytes], None], after: After, bucket: TokenBucket) -> None:
+        self._forward, self._after, self._bucket = forward, after, bucket
         self._queue: deque[bytes] = deque()
         self._bytes = 0
         self._due = False
@@ -79,16 +74,13 @@ class _Bucket:
     def _pass(self) -> None:
         """Let go what there are tokens for, and come back when there are enough for the next."""
         self._due = False
-        now = self._now()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
         while self._queue:
-            cost = len(self._queue[0]) * SECOND
-            if cost > self._tokens:
+            wait = self._bucket.until(len(self._queue[0]))
+            if wait:
                 self._due = True
-                self._after(-(-(cost - self._tokens) // self._rate), self._pass)
+                self._after(wait, self._pass)
                 return
-            self._tokens -= cost
             frame = self._queue.popleft()
+            self._bucket.take(len(frame))
             self._bytes -= len(frame)
             self._forward(frame)

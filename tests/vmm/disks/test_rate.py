@@ -1,20 +1,21 @@
 """Token buckets, and disks behind them."""
 
 from virtproof.vmm.disks.file import FileDisk
-from virtproof.vmm.disks.rate import RateLimit, TokenBucket
+from virtproof.vmm.disks.rate import RateLimit
 from virtproof.vmm.events import ManualClock
+from virtproof.vmm.token_bucket import TokenBucket
 
 SECOND = 1_000_000_000
 
 
 def test_a_burst_is_free_and_the_rest_costs_time() -> None:
-    bucket = TokenBucket(rate=100, burst=50, clock=ManualClock())
+    bucket = TokenBucket(rate=100, burst=50, now=ManualClock().now)
     assert [bucket.take(25), bucket.take(25), bucket.take(1), bucket.take(99)] == [0, 0, SECOND // 100, SECOND]
 
 
 def test_tokens_come_back_but_no_more_than_the_burst() -> None:
     clock = ManualClock()
-    bucket = TokenBucket(rate=100, burst=50, clock=clock)
+    bucket = TokenBucket(rate=100, burst=50, now=clock.now)
     bucket.take(50)
     clock.advance(SECOND // 4)
     assert bucket.take(25) == 0
@@ -26,7 +27,7 @@ def test_tokens_come_back_but_no_more_than_the_burst() -> None:
 
 def test_who_waits_as_told_gets_the_rate() -> None:
     clock = ManualClock()
-    bucket = TokenBucket(rate=1_000_000, burst=4096, clock=clock)
+    bucket = TokenBucket(rate=1_000_000, burst=4096, now=clock.now)
     for _ in range(1000):
         clock.advance(bucket.take(4096))
     assert abs(clock.now() - (1000 * 4096 - 4096) * 1000) < 1000 * 1000
