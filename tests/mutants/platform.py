@@ -198,7 +198,7 @@ MUTANTS = (
     pc("debug.present",    "The logs say that they are not there",        reads(DebugConsole, lambda value: 0xFF),                   "debug.402_read debug.e9"),
     pc("debug.lost",       "What is logged is lost",                      without(DebugConsole, "write"),                            "debug.402_write debug.e9"),
     pc("debug.exit",       "The exit status is the value",                replaced(DebugExit, "write", lambda self, offset, size, value: self._on_exit(value & 0xFF)), "debug.exit_f4"),
-    pc("debug.endless",    "A log has no end",                            replaced(debug_console, "LIMIT", 1 << 40),                 "hostile.debug.flood"),
+    pc("debug.endless",    "A log has no end",                            replaced(debug_console, "LIMIT", 1 << 40),                 "hostile.debug.flood", "hostile.debug.*"),
 
     firmware("fw_cfg.select",  "Selecting goes on where the item was left", replaced(FwCfg, "select", not_reset_by_select),          "fwcfg.select_resets_offset"),
     firmware("fw_cfg.end",     "An item goes round",                      replaced(FwCfg, "take", wraps_round),                      "fwcfg.read_past_end fwcfg.dma_select_read.end"),
@@ -208,7 +208,7 @@ MUTANTS = (
     firmware("fw_cfg.high",    "The high half stays",                     wrapped(FwCfgDma, "write", high_kept),                     "fwcfg.dma_low_triggers.high"),
     firmware("fw_cfg.write",   "Items can be written",                    wrapped(FwCfgDma, "_carry_out", writes_allowed),           "fwcfg.dma_write_ro"),
     firmware("fw_cfg.name",    "DMA does not say what it is",             reads(FwCfgDma, lambda value: 0),                          "fwcfg.dma_signature"),
-    firmware("fw_cfg.longest", "A transfer may be of any length",         replaced(fw_cfg, "BEYOND", 1 << 33),                       "hostile.fwcfg.dma_len_max"),
+    firmware("fw_cfg.longest", "A transfer may be of any length",         replaced(fw_cfg, "BEYOND", 1 << 33),                       "hostile.fwcfg.dma_len_max", "hostile.fwcfg.*"),
     firmware("shadow.rom",     "The ROM can be written",                  wrapped(ShadowedMemory, "_mapped", rom_writable),          "fw.map.rom_readonly"),
     firmware("linux.registers", "EBX holds something",                    wrapped(bzimage, "load", with_rbx),                        "boot.bz.entry32"),
     firmware("linux.initrd",   "The RAM disk's limit is not kept",        wrapped(bzimage, "_place_initrd", lambda original, layout, content, limit: original(layout, content, 0xFFFF_FFFF)), "boot.bz.initrd_limit"),
