@@ -39,6 +39,7 @@ COMPLETE = (
     "dma",
     "e1000",
     "firmware",
+    "hostile",
     "interrupts",
     "irq_routing",
     "isolation",
