@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import processes
 from tests.fleet.conftest import GOOD
 from virtproof.cli import fleet_run
 from virtproof.cli.app import run
@@ -128,9 +129,7 @@ def test_ctrl_c_ends_ansible_and_its_workers_and_keeps_what_is_known(
     assert progress.interrupted
     assert not progress.through
     assert [one.state for one in progress.attempts()] == [State.CHECKED, State.FAILED]
-    worker = int(progress.said[0])
-    status = Path(f"/proc/{worker}/status")
-    assert not status.exists() or "State:\tZ" in status.read_text()
+    assert processes.ends(int(progress.said[0]))
 
 
 def test_ansible_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import children
 from tests.vmm.guests import machine
 from virtproof.vmm import modes
 from virtproof.vmm.engines.kvm import KvmEngine
@@ -61,12 +62,6 @@ def work(item: Any) -> Any:
         case "big":
             return bytes(3 << 20)
     return None
-
-
-def children() -> set[int]:
-    path = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
-    with open(path, encoding="ascii") as file:
-        return {int(pid) for pid in file.read().split()}
 
 
 @pytest.fixture(autouse=True)

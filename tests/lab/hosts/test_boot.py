@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import processes
 from virtproof.lab.frames import PAYLOAD, Kind, Sender
 from virtproof.lab.hosts import bochs, boot, qemu
 from virtproof.lab.hosts.machine import Machine
@@ -34,20 +34,6 @@ def speaking(tmp_path: Path, *messages: tuple[Kind, bytes]) -> list[str]:
 
 def collect(tmp_path: Path, command: list[str], limit: float = 60.0) -> boot.Results:
     return boot._collect("x", command, tmp_path / "console.log", limit)
-
-
-def alive(pid: int) -> bool:
-    """Is the process there, and not just waiting to be reaped?"""
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the kernel does on its own; the test's own limit is the runner's."""
-    while not condition():
-        os.sched_yield()
 
 
 def test_results_come_back_whole(tmp_path):
@@ -82,7 +68,7 @@ def test_a_host_that_hangs_is_killed_with_all_its_processes(tmp_path):
     assert "Kernel panic" in fault.value.saw
     assert str(tmp_path) in fault.value.remedy
     for pid in map(int, pids.read_text().split()):
-        until(lambda pid=pid: not alive(pid))
+        assert processes.ends(pid)
 
 
 def test_an_emulator_that_ends_early_is_named_with_its_code(tmp_path):
@@ -136,8 +122,7 @@ def test_the_emulator_is_killed_when_we_are(tmp_path):
     assert os.read(read, 1) == b"x"
     os.waitpid(child, 0)
     os.close(read)
-    number = int(pid.read_text())
-    until(lambda: not alive(number))
+    assert processes.ends(int(pid.read_text()))
 
 
 def test_an_emulator_that_hangs_is_started_again(tmp_path, monkeypatch):

@@ -1,12 +1,12 @@
 """Boots of an emulator that is a shell script: what it may do to us."""
 
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.lab.references.test_bare import frame
 from virtproof.guest_payloads import bare
 from virtproof.guest_payloads.table import Entry, Observation
@@ -123,9 +123,7 @@ def test_what_hangs_is_ended_and_times_out() -> None:
         numbers = [int(pid) for pid in pids.read_text().split()]
         pids.unlink()
     assert len(numbers) == 2
-    for pid in numbers:  # the emulator, and what it started
-        state = Path(f"/proc/{pid}/stat")
-        assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    assert all(processes.ends(pid) for pid in numbers)  # the emulator, and what it started
 
 
 def test_noise_for_ever_is_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,24 +146,17 @@ def test_one_that_never_starts_is_a_fault_with_its_log() -> None:
 
 def test_an_interrupt_leaves_no_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Scripted(RESET + start(0), then="exec sleep 100")
-    started: list[int] = []
+    before, started = processes.children(), set[int]()
 
     def interrupted(*args: object) -> None:
-        started.extend(int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _is_child(p))
+        started.update(processes.children() - before)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(emulator.select, "select", interrupted)
     with pytest.raises(KeyboardInterrupt):
         machine.entries(1)
     assert started
-    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
-
-
-def _is_child(process: Path) -> bool:
-    try:
-        return int((process / "stat").read_text().rsplit(")", 1)[1].split()[1]) == os.getpid()
-    except OSError:
-        return False
+    assert not started & processes.children()
 
 
 class TestConsole:
