@@ -202,6 +202,7 @@ Step = (
     Out | In | Store | Load | Put | Fill | Copy | ConfigWrite | ConfigRead | Poll | PollIn | OutString | InString
     | Host | Pic | Handle | Interrupts
 )  # fmt: skip
+Steps = Iterable["Step | Steps"]  # what a driver's routine gives, and routines made of routines
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ def script(
     area: str,
     cite: tuple[Cite, ...],
     build: Callable[[Machine], Any],
-    *steps: Step,
+    *steps: Step | Steps,
     irqchip: bool | Literal["kernel", "user"] | None = None,
     pit: bool = False,
     vcpus: int = 1,
@@ -236,11 +237,21 @@ def script(
 
     ``irqchip`` is there where a step is about interrupts, unless it is named.  ``more`` are fields of a case.
     """
+    walked = tuple(flat(steps))
     if irqchip is None:
-        irqchip = pit or any(isinstance(step, Pic | Handle) for step in steps)
+        irqchip = pit or any(isinstance(step, Pic | Handle) for step in walked)
     said: dict[str, Any] = {"mode": Mode.LONG64, "seconds": 10.0} | more
-    run = partial(walk, build=build, steps=steps, seconds=said["seconds"], irqchip=irqchip, pit=pit, vcpus=vcpus)
+    run = partial(walk, build=build, steps=walked, seconds=said["seconds"], irqchip=irqchip, pit=pit, vcpus=vcpus)
     return HostScript(id=id, title=title, area=area, cite=cite, script=run, **said)
+
+
+def flat(steps: Steps) -> Iterator[Step]:
+    """Steps and groups of them, of any depth, one behind the other."""
+    for step in steps:
+        if isinstance(step, Step):
+            yield step
+        else:
+            yield from flat(step)
 
 
 def walk(

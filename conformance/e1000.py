@@ -5,13 +5,13 @@ Time stands still for the adapter but in ``elapses``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
 from virtproof.conformance.case import Case, HostScript, programs_of
-from virtproof.conformance.device_script import ConfigWrite, Host, Load, Put, Step, Store, script
+from virtproof.conformance.device_script import ConfigWrite, Host, Load, Put, Step, Steps, Store, script
 from virtproof.conformance.guest import check_program
 from virtproof.guest_payloads.accesses import FREE
 from virtproof.results import Check
@@ -75,12 +75,12 @@ def cases(where: str, **defaults: object) -> Callable[..., HostScript]:
     def case(
         id: str,  # noqa: A002
         title: str,
-        *steps: Step | Iterable[Step],
+        *steps: Step | Steps,
         model: Model = "82540em",
         area: str = "e1000",
         **more: object,
     ) -> HostScript:
-        return script(id, title, area, cite, partial(Rig, model=model), *_flat(steps), **(defaults | more))  # type: ignore[arg-type]
+        return script(id, title, area, cite, partial(Rig, model=model), *steps, **(defaults | more))  # type: ignore[arg-type]
 
     return case
 
@@ -111,14 +111,6 @@ def programs(area: str, where: str) -> Callable[..., HostScript]:
         )
 
     return case
-
-
-def _flat(steps: Iterable[Step | Iterable[Step]]) -> Iterator[Step]:
-    for step in steps:
-        if isinstance(step, Iterable):
-            yield from step
-        else:
-            yield step
 
 
 # Registers

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from virtproof.conformance.case import HostScript
-from virtproof.conformance.device_script import Expected, Fill, In, Load, Out, Put, Step, Store, script
+from virtproof.conformance.device_script import Expected, Fill, In, Load, Out, Put, Step, Steps, Store, script
 from virtproof.conformance.scsi_rig import rig
 from virtproof.guest_payloads.accesses import FREE
 from virtproof.spec import fusion_mpt as mpt
@@ -28,8 +28,6 @@ MORE = 0x1000_0000  # one that others follow
 READY = bytes(6)
 INQUIRY = bytes.fromhex("12 00 00 00 24 00")
 BAD_LBA = bytes.fromhex("28 00 ffffffff 00 0001 00")
-
-Steps = Iterable["Step | Steps"]
 
 attached = rig(LsiMpt, PORTS, BAR, DIAGNOSTIC_BAR)
 attached_sas = rig(partial(LsiMpt, model="sas1068"), PORTS, BAR, DIAGNOSTIC_BAR)
@@ -51,17 +49,9 @@ def rules(area: str, priority: int = 1) -> Callable[..., HostScript]:
         **more: Any,
     ) -> HostScript:
         cite = (where if isinstance(where, Cite) else mpi(where),)
-        return script(id, title, area, cite, build, *flat(steps), **({"priority": priority} | more))
+        return script(id, title, area, cite, build, *steps, **({"priority": priority} | more))
 
     return rule
-
-
-def flat(steps: Steps) -> Iterable[Step]:
-    for step in steps:
-        if isinstance(step, Step):
-            yield step
-        else:
-            yield from flat(step)
 
 
 def put(offset: int, value: int) -> Store:

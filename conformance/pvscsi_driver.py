@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from virtproof.conformance.case import HostScript
-from virtproof.conformance.device_script import ConfigWrite, Expected, Fill, Load, Put, Step, Store, script
+from virtproof.conformance.device_script import ConfigWrite, Expected, Fill, Load, Put, Step, Steps, Store, script
 from virtproof.conformance.scsi_rig import FUNCTION, rig
 from virtproof.guest_payloads.accesses import FREE
 from virtproof.spec import pvscsi
@@ -29,8 +29,6 @@ READY = bytes(6)
 INQUIRY = bytes.fromhex("12 00 00 00 24 00")
 BAD_LBA = bytes.fromhex("28 00 ffffffff 00 0001 00")
 
-Steps = Iterable["Step | Steps"]
-
 attached = rig(PvScsi, BAR)
 
 
@@ -39,17 +37,9 @@ def rules(area: str, priority: int = 1) -> Callable[..., HostScript]:
 
     def rule(id: str, title: str, where: str, *steps: Step | Steps, **more: Any) -> HostScript:  # noqa: A002
         cite = (Cite("VMware PVSCSI interface header (vmw_pvscsi.h)", where),)
-        return script(id, title, area, cite, attached, *flat(steps), **({"priority": priority} | more))
+        return script(id, title, area, cite, attached, *steps, **({"priority": priority} | more))
 
     return rule
-
-
-def flat(steps: Steps) -> Iterable[Step]:
-    for step in steps:
-        if isinstance(step, Step):
-            yield step
-        else:
-            yield from flat(step)
 
 
 def register(offset: int, expect: Expected = None) -> Load:

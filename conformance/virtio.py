@@ -6,12 +6,12 @@ Rings and buffers have fixed places, so a script names them by number.  Time sta
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from virtproof.conformance.case import HostScript
-from virtproof.conformance.device_script import Expected, Host, Load, Poll, Put, Step, Store, script
+from virtproof.conformance.device_script import Expected, Host, Load, Poll, Put, Step, Steps, Store, script
 from virtproof.guest_payloads.accesses import FREE
 from virtproof.results import Check
 from virtproof.spec.cite import Cite
@@ -171,19 +171,10 @@ def virtio(where: str) -> Cite:
 def family(area: str, where: str) -> Callable[..., HostScript]:
     """A maker of scripts that share area and section: id, title, build, steps; further fields by keyword."""
 
-    def of(id: str, title: str, build: Build, *steps: Step | tuple[Any, ...], **more: Any) -> HostScript:  # noqa: A002
-        return script(id, title, area, (virtio(where),), build, *flat(steps), **more)
+    def of(id: str, title: str, build: Build, *steps: Step | Steps, **more: Any) -> HostScript:  # noqa: A002
+        return script(id, title, area, (virtio(where),), build, *steps, **more)
 
     return of
-
-
-def flat(steps: Iterable[Any]) -> Iterator[Step]:
-    """Steps, and tuples of steps and tuples, one behind the other."""
-    for step in steps:
-        if isinstance(step, tuple):
-            yield from flat(step)
-        else:
-            yield step
 
 
 # Registers.

@@ -8,7 +8,7 @@ from typing import Any
 
 from virtproof.conformance.cable import Cable
 from virtproof.conformance.case import HostScript
-from virtproof.conformance.device_script import ConfigWrite, Handle, Host, Load, Put, Step, Store, script
+from virtproof.conformance.device_script import ConfigWrite, Handle, Host, Load, Put, Step, Steps, Store, script
 from virtproof.conformance.packets import GUEST
 from virtproof.conformance.vmxnet3_layout import (
     QUEUES,
@@ -44,8 +44,6 @@ MSIX_CONTROL = 0x9E
  GET_EXTRA, GET_CONF_INTR) = range(0xF00D0000, 0xF00D0009)
 # fmt: on
 
-Steps = Iterable["Step | Steps"]
-
 
 @dataclass(frozen=True, slots=True)
 class Plugged:
@@ -69,17 +67,9 @@ def rules(area: str, priority: int = 1) -> Callable[..., HostScript]:
 
     def rule(id: str, title: str, where: str, *steps: Step | Steps, **more: Any) -> HostScript:  # noqa: A002
         cite = (Cite("VMXNET3 interface header (vmxnet3_defs.h)", where),)
-        return script(id, title, area, cite, plugged, *flat(steps), **({"priority": priority} | more))
+        return script(id, title, area, cite, plugged, *steps, **({"priority": priority} | more))
 
     return rule
-
-
-def flat(steps: Steps) -> Iterable[Step]:
-    for step in steps:
-        if isinstance(step, Step):
-            yield step
-        else:
-            yield from flat(step)
 
 
 def command(number: int, expect: int | tuple[int, ...] | None = 0) -> Steps:

@@ -7,16 +7,14 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 
 from virtproof.conformance.case import Case, HostScript
-from virtproof.conformance.device_script import Fill, Host, Load, Put, walk
+from virtproof.conformance.device_script import Fill, Host, Load, Put, Steps, flat, walk
 from virtproof.conformance.mpt_driver import (
     BUFFER,
     READ,
     SENSE,
     WRITE,
-    Steps,
     alive,
     context,
-    flat,
     io,
     post,
     rules,

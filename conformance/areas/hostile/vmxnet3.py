@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from virtproof.conformance.case import Case
-from virtproof.conformance.device_script import Fill, Host, Load, Put, Step, Store
+from virtproof.conformance.device_script import Fill, Host, Load, Put, Step, Steps, Store
 from virtproof.conformance.packets import BROADCAST, HEADERS, plain, tcp
 from virtproof.conformance.vmxnet3_driver import (
     ACTIVATE,
@@ -36,7 +36,6 @@ from virtproof.conformance.vmxnet3_driver import (
     VD,
     VRRS,
     Plugged,
-    Steps,
     activated,
     arrives,
     command,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from virtproof.conformance.case import Case, HostScript
-from virtproof.conformance.device_script import Fill, Host, Load, Put
+from virtproof.conformance.device_script import Fill, Host, Load, Put, Steps
 from virtproof.conformance.mpt_driver import (
     BUFFER,
     INQUIRY,
@@ -16,7 +16,6 @@ from virtproof.conformance.mpt_driver import (
     REPLIES,
     SENSE,
     WRITE,
-    Steps,
     context,
     done,
     ended,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import struct
 
 from virtproof.conformance.case import Case
-from virtproof.conformance.device_script import Fill, Load, Put
+from virtproof.conformance.device_script import Fill, Load, Put, Steps
 from virtproof.conformance.mpt_driver import (
     CONTEXT,
     PAGE,
-    Steps,
     answer,
     ask,
     attached_sas,

@@ -7,7 +7,7 @@ the shared area, which the driver changes without saying so, switches all interr
 from __future__ import annotations
 
 from virtproof.conformance.case import Case
-from virtproof.conformance.device_script import ConfigRead, ConfigWrite, Handle, Interrupts, Load, Pic, Store
+from virtproof.conformance.device_script import ConfigRead, ConfigWrite, Handle, Interrupts, Load, Pic, Steps, Store
 from virtproof.conformance.packets import plain
 from virtproof.conformance.vmxnet3_driver import (
     FIRST_VECTOR,
@@ -15,7 +15,6 @@ from virtproof.conformance.vmxnet3_driver import (
     ICR,
     IMR,
     SHARED_CONTROL,
-    Steps,
     activated,
     arrives,
     in_rx_ring,

@@ -7,7 +7,7 @@ queue, to which for ring 1 the count of queues is added.  Lengths do not count t
 from __future__ import annotations
 
 from virtproof.conformance.case import Case
-from virtproof.conformance.device_script import Fill, Load, Put, Store
+from virtproof.conformance.device_script import Fill, Load, Put, Steps, Store
 from virtproof.conformance.packets import BROADCAST, GUEST, PEER, plain, tagged, tcp
 from virtproof.conformance.vmxnet3_driver import (
     EOP,
@@ -19,7 +19,6 @@ from virtproof.conformance.vmxnet3_driver import (
     UPDATE_RSSIDT,
     UPDATE_RX_MODE,
     UPDATE_VLAN_FILTERS,
-    Steps,
     activated,
     arrives,
     command,
