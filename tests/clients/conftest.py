@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from virtproof.lab import initramfs_linux
+from virtproof.lab.missing import Missing
+from virtproof.spec.fault import Fault
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
 ROMS = Path("/usr/lib/ipxe/qemu")
+BOOTS_IN = 120.0  # seconds; far more than it takes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,6 +47,15 @@ def slow() -> None:
     """For a test that takes minutes."""
     if os.environ.get("VIRTPROOF_CLIENTS") != "all":
         pytest.skip("takes minutes: VIRTPROOF_CLIENTS=all runs it")
+
+
+@pytest.fixture
+def debian(slow: None) -> initramfs_linux.Kernel:
+    """Debian's kernel with all its drivers: the cloud kernel lacks those of e1000 and LSI's controllers."""
+    try:
+        return initramfs_linux.kernel("amd64")
+    except (Missing, Fault) as fault:
+        pytest.skip(str(fault))
 
 
 def content(path: Path, package: str) -> bytes:

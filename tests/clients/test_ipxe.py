@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import ROMS, content
+from tests.clients.conftest import BOOTS_IN, ROMS, content
 from tests.clients.pc import EXITED, NO_MENU, SERIAL_CONSOLE, STATUS, Client
 from tests.clients.server import Server
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.peripherals import NICS, controllers, mac
 
-BOOTS_IN = 90.0  # seconds; far more than it takes
 ISO = Path("/usr/lib/ipxe/ipxe.iso")
 
 

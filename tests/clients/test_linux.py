@@ -8,14 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.clients.pc import Client
 from tests.clients.server import Server
 from virtproof.lab import initramfs_linux
 from virtproof.lab.initramfs import Archive
-from virtproof.lab.missing import Missing
-from virtproof.spec.fault import Fault
 from virtproof.vmm.computer import PoweredOff
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
@@ -45,14 +41,6 @@ grep -E 'eth|virtio|vmw_pvscsi|ioc0' /proc/interrupts
 echo "THE END"
 poweroff -f
 """
-
-
-@pytest.fixture
-def debian(slow: None) -> initramfs_linux.Kernel:
-    try:
-        return initramfs_linux.kernel("amd64")
-    except (Missing, Fault) as fault:
-        pytest.skip(str(fault))
 
 
 def ram_disk(kernel: initramfs_linux.Kernel) -> bytes:

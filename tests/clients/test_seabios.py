@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.conftest import BOOTS_IN
 from tests.clients.pc import NO_MENU, SERIAL_CONSOLE, STATUS, Client, boot_sector
 from virtproof.vmm.computer import PoweredOff
 from virtproof.vmm.devices.virtio.rng import VirtioRng
@@ -19,7 +20,6 @@ from virtproof.vmm.firmware import e820, tables
 from virtproof.vmm.peripherals import BUSES, controllers
 
 MIB, GIB = 1 << 20, 1 << 30
-BOOTS_IN = 60.0  # seconds; far more than it takes
 
 
 def until(pc: Client, text: str, seconds: float = BOOTS_IN) -> None:
