@@ -11,10 +11,11 @@ KEPT = 4096  # frames
 
 
 class Cable:
-    """A port that keeps what an adapter sends."""
+    """A port that keeps what an adapter sends, and counts how often it has said that there is room again."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.readies = 0
         self.receive: Receive = lambda frame: True
 
     def send(self, frame: bytes) -> None:
@@ -24,7 +25,8 @@ class Cable:
     def connect(self, receive: Receive) -> None:
         self.receive = receive
 
-    def ready(self) -> None: ...
+    def ready(self) -> None:
+        self.readies += 1
 
     def checks(self, *expected: bytes) -> Iterator[Check]:
         """Were exactly these frames sent?"""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+from virtproof.conformance.cable import Cable
 from virtproof.conformance.case import Case, HostScript, programs_of
 from virtproof.conformance.device_script import ConfigWrite, Host, Load, Put, Step, Steps, Store, script
 from virtproof.conformance.guest import check_program
@@ -44,28 +45,17 @@ GROUP = bytes.fromhex("01005e0102fb")
 BROADCAST = b"\xff" * 6
 
 
-class Rig:
-    """The board, the adapter, and the frames that left it."""
+class Rig(Cable):
+    """The board, the adapter, and the far end of its cable."""
 
     def __init__(self, machine: Machine, model: Model = "82540em") -> None:
+        super().__init__()
         self.machine, self.board = machine, Board(machine)
         self.clock = ManualClock()
         self.events = EventLoop(self.clock)
-        self.sent: list[bytes] = []
-        self.receive: Callable[[bytes], bool] = lambda frame: True
-        self.ready_again = 0
         self.nic = E1000(MAC, self, self.events.after, model=model)
         self.board.add(self.nic, slot=AT >> 3)
         self.nic.function.place([BAR, IO])
-
-    def send(self, frame: bytes) -> None:
-        self.sent.append(frame)
-
-    def connect(self, receive: Callable[[bytes], bool]) -> None:
-        self.receive = receive
-
-    def ready(self) -> None:
-        self.ready_again += 1
 
 
 def cases(where: str, **defaults: object) -> Callable[..., HostScript]:

@@ -10,14 +10,14 @@ HIGH = 1  # bits 31:16 of every symbol that stimuli use, which no value can comp
 
 # Descriptors of base 0: where a name says no more, present, DPL 0, 32-bit, with a limit of 4 GiB.
 # fmt: off
-DATA, DATA_DPL3           = 0x00CF_9300_0000_FFFF, 0x00CF_F300_0000_FFFF
+DATA                      = 0x00CF_9300_0000_FFFF
 DATA_READ_ONLY            = 0x00CF_9100_0000_FFFF
 DATA_ABSENT               = 0x00CF_1300_0000_FFFF
 DATA_16                   = 0x0000_9300_0000_FFFF  # SS.B = 0, 64 KiB
 DATA_TO_FF                = 0x0040_9300_0000_00FF  # offsets 0 to 0xFF
 DATA_ABOVE_7FF            = 0x0040_9700_0000_07FF  # expand-down: offsets from 0x800
 DATA_ABOVE_7FF_DPL3       = 0x0040_F700_0000_07FF
-CODE, CODE_DPL3           = 0x00CF_9B00_0000_FFFF, 0x00CF_FB00_0000_FFFF
+CODE                      = 0x00CF_9B00_0000_FFFF
 CODE_EXECUTE_ONLY         = 0x00CF_9900_0000_FFFF
 CODE_ABSENT               = 0x00CF_1B00_0000_FFFF
 CODE_TO_FFF               = 0x0040_9B00_0000_0FFF

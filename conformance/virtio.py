@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from virtproof.conformance.cable import Cable
 from virtproof.conformance.case import HostScript
 from virtproof.conformance.device_script import Expected, Host, Load, Poll, Put, Step, Steps, Store, script
 from virtproof.guest_payloads.accesses import FREE
@@ -46,24 +47,6 @@ MAC = bytes.fromhex("525400112233")
 SECTORS = 64
 CONTENT = b"".join(bytes([n]) * 512 for n in range(SECTORS))
 SERIAL = "virtproof 1"
-
-
-class Cable:
-    """A network adapter's other end: keeps what was sent."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.readies = 0
-        self.receive: Callable[[bytes], bool] = lambda frame: True
-
-    def connect(self, receive: Callable[[bytes], bool]) -> None:
-        self.receive = receive
-
-    def send(self, frame: bytes) -> None:
-        self.sent.append(frame)
-
-    def ready(self) -> None:
-        self.readies += 1
 
 
 class Medium:

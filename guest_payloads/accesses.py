@@ -11,7 +11,6 @@ TABLE = 0x180000  # where it lies in guest memory
 LIMIT = 4096  # entries
 MEMORY = 4 << 20  # bytes of guest memory that the program counts on
 FREE = 0x200000  # from here on they are the case's own
-NO_ACT = 0xFF  # what the program asks of the host when it only waits
 
 _ENTRY = struct.Struct("<IIQQQ")
 _ONES = (1 << 64) - 1

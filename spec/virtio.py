@@ -147,11 +147,6 @@ def available_size(size: int) -> int:
     return 6 + 2 * size
 
 
-def used_size(size: int) -> int:
-    """Bytes of the used ring: flags, index, ring, avail_event."""
-    return 6 + 8 * size
-
-
 def legacy_rings(base: int, size: int) -> tuple[int, int]:
     """Where the available and the used ring of a legacy queue at ``base`` are ("Legacy Interfaces: ... Layout")."""
     available = base + DESCRIPTOR * size

@@ -109,9 +109,6 @@ MASKS = {mask.name: mask for mask in (
 )}
 # fmt: on
 
-# What a backend says it has and cannot run.
-FOR_BACKEND: dict[str, tuple[str, ...]] = {"kvm_pvm": ("x87", "sse", "xsave")}
-
 
 def masked(entries: Iterable[CpuidEntry], names: Sequence[str]) -> tuple[CpuidEntry, ...]:
     """Take the features of the named masks away.  Raises Fault for a name that is not in ``MASKS``."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from virtproof.lab.hosts.table import Expected
 from virtproof.results import ClaimResult, Finding, Outcome, Run, Standing
 
-HOLDS = frozenset({Standing.MET, Standing.NOT_APPLICABLE, Standing.WAIVED})
-
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:

@@ -9,7 +9,6 @@ from virtproof.spec.cite import linux
 
 PARAMETERS = "admin-guide/kernel-parameters.txt"
 KCONFIG = linux("kbuild/kconfig-language.rst", "Kconfig Language")
-KVM = linux("virt/kvm/api.rst", "General description")
 LOCKDOWN = linux("ABI/testing/securityfs-secadv", "/sys/kernel/security/lockdown")
 LSM = linux("admin-guide/LSM/index.rst", "Linux Security Module Usage")
 SPLIT_LOCK = linux("arch/x86/buslock.rst", "Software handling")

@@ -30,7 +30,6 @@ MSRS = sdm("4", "Architectural MSRs")
 MEMLOCK = Cite("coreboot", "src/cpu/intel/model_206ax/finalize.c: MSR_LT_LOCK_MEMORY")
 SMM = apm(2, "System-Management Mode, 'SMM_MASK Register'")
 SGX = sdm("3D", "Introduction to Intel Software Guard Extensions, 'Discovering Support for Intel SGX'")
-CPUID = sdm("2A", "CPUID")
 TDX = Cite("Intel TDX Module Base Architecture Specification (348549)", "CPUID leaf 21H")
 
 SGX_LEAF, EPC_SECTION, LAST_SECTION = 0x12, 1, 63

@@ -135,12 +135,3 @@ def srat_affinity(whole: Table) -> Affinity:
                 if flags & acpi.SRAT_ENABLED:
                     cpus[domain] = cpus.get(domain, 0) + 1
     return Affinity(cpus, memory)
-
-
-def slit(whole: Table) -> tuple[tuple[int, ...], ...]:
-    """The distances of the SLIT, a row for each locality.  Raises ``Fault``."""
-    count = whole.number(acpi.SLIT_LOCALITIES, 8)
-    if count * count != len(whole.data) - acpi.SLIT_MATRIX:
-        raise Fault("read SLIT", f"{count} localities do not fill the table's {len(whole.data)} bytes")
-    matrix = whole.data[acpi.SLIT_MATRIX :]
-    return tuple(tuple(matrix[row * count : (row + 1) * count]) for row in range(count))

@@ -8,7 +8,6 @@ from virtproof.probes.cpus import parse as parse_cpus
 from virtproof.probes.imports.part import Part, text_of
 from virtproof.probes.sources import cpuinfo
 
-TOOL = "copy of /proc/cpuinfo"
 LOOKS = re.compile(r"^processor\s*:\s*\d+\s*$", re.MULTILINE)
 
 

@@ -70,5 +70,3 @@ SRAT_CPU = struct.Struct("<xxBBIx3s")  # type 0: proximity domain bits 7:0, APIC
 SRAT_MEMORY = struct.Struct("<xxIxxQQxxxxI")  # type 1: proximity domain, base, length, flags
 SRAT_X2APIC = struct.Struct("<xxxxIII")  # type 2: proximity domain, x2APIC id, flags
 SRAT_ENABLED = 1  # in the flags of all three
-
-SLIT_LOCALITIES, SLIT_MATRIX = 36, 44  # "System Locality Information Table (SLIT)"

@@ -6,7 +6,6 @@ What is quick runs everywhere; ``VIRTPROOF_CLIENTS=all`` runs what takes minutes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ import pytest
 from virtproof.lab import initramfs_linux
 from virtproof.lab.missing import Missing
 from virtproof.spec.fault import Fault
-from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
+from virtproof.vmm.engines.software import SoftwareEngine
 
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
 ROMS = Path("/usr/lib/ipxe/qemu")
@@ -29,12 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    try:
-        with open_engine("software") as opened:
-            yield opened
-    except EngineUnavailable as fault:
-        pytest.skip(str(fault))
+def engine(software: SoftwareEngine) -> SoftwareEngine:
+    return software
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,6 @@ PARSERS = {
     "IVRS": lambda data: ivrs.parse(data).mistakes(),
     "APIC": lambda data: acpi.madt_cpus(acpi.table("APIC", data)),
     "SRAT": lambda data: acpi.srat_affinity(acpi.table("SRAT", data)),
-    "SLIT": lambda data: acpi.slit(acpi.table("SLIT", data)),
     "WSMT": lambda data: acpi.table("WSMT", data),
     "FACP": lambda data: firmware.hypervisor(acpi.table("FACP", data)),
 }

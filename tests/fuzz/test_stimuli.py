@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.fuzz.stimuli import random_row
 from virtproof.conformance.case import Row
 from virtproof.conformance.encode import encode
 from virtproof.guest_payloads import images, trampoline
 from virtproof.guest_payloads.trampoline import Mode
-from virtproof.lab.references.stimuli import random_row
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 from virtproof.vmm.worker import WorkerDied, WorkerPool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
 from datetime import date
 
 import pytest
@@ -21,7 +20,6 @@ from virtproof.probes.judge import judge
 from virtproof.probes.profile import load_profile
 from virtproof.probes.snapshot import Snapshot
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 from virtproof.vmm.worker import WorkerPool, WorkerRaised
 
 CASES = {case.id: case for case in all_cases()}
@@ -31,23 +29,14 @@ IDS = [mutant.id for mutant in MUTANTS]
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    try:
-        with open_engine("software") as opened:
-            yield opened
-    except EngineUnavailable as fault:
-        pytest.skip(str(fault))
-
-
-@pytest.fixture(scope="module")
-def judged(engine: Engine) -> Judged:
+def judged(software: Engine) -> Judged:
     """The cases that the table names, as they pass on the sound engine."""
     names = {name for mutant in MUTANTS for name in mutant.caught}
-    return Judged.by(engine, WORKERS, (CASES[name] for name in sorted(names)))
+    return Judged.by(software, WORKERS, (CASES[name] for name in sorted(names)))
 
 
 @pytest.fixture(scope="module")
-def caught(engine: Engine, judged: Judged) -> dict[str, object]:
+def caught(software: Engine, judged: Judged) -> dict[str, object]:
     """By mutant: the cases that noticed, or how the worker process ended."""
     sound = {case.id: case for case in judged.cases}
 
@@ -55,7 +44,7 @@ def caught(engine: Engine, judged: Judged) -> dict[str, object]:
         mutant = MUTANTS[index]
         for name in mutant.caught:
             with mutant.how():
-                noticed = catchers([execute(sound[name], engine)])
+                noticed = catchers([execute(sound[name], software)])
             if noticed:
                 return tuple(noticed)
         return ()

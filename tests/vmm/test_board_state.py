@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from virtproof.vmm.devices.virtio.blk import VirtioBlk
 from virtproof.vmm.devices.virtio.net import VirtioNet
 from virtproof.vmm.devices.vmxnet3.adapter import Vmxnet3
 from virtproof.vmm.disks.file import FileDisk, HostFile
-from virtproof.vmm.engine import Engine
+from virtproof.vmm.engines.software import SoftwareEngine
 from virtproof.vmm.events import After
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.network.inbox import Inbox
@@ -101,15 +101,6 @@ class World:
             wire.resume()
 
 
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    pytest.importorskip("unicorn")
-    from virtproof.vmm.engines.opening import open_engine
-
-    with open_engine("software") as opened:
-        yield opened
-
-
 def stop_after(machine: Machine, accesses: int) -> None:
     """Stop the machine at its access of that number."""
     left = accesses
@@ -125,12 +116,12 @@ def stop_after(machine: Machine, accesses: int) -> None:
 
 @pytest.mark.parametrize(("name", "test", "arguments", "wanted"), DRIVERS, ids=[row[0] for row in DRIVERS])
 def test_a_driver_goes_on(
-    engine: Engine, tmp_path: Path, name: str, test: str, arguments: tuple[int, ...], wanted: tuple[int, ...]
+    software: SoftwareEngine, tmp_path: Path, name: str, test: str, arguments: tuple[int, ...], wanted: tuple[int, ...]
 ) -> None:
     """Its machine is saved and made anew every few accesses: between a doorbell and what comes of it, too."""
     image, world = images.load(name), World()
     words = (image[test], *arguments)
-    machine = Machine(engine, ram=4 << 20, cpuid=engine.supported_cpuid(), irqchip="user", pit=True)
+    machine = Machine(software, ram=4 << 20, cpuid=software.supported_cpuid(), irqchip="user", pit=True)
     world.furnish(machine)
     machine.memory.load(image["image"], image.data)
     machine.memory.load(image["arguments"], struct.pack(f"<{len(words)}Q", *words))
@@ -146,7 +137,7 @@ def test_a_driver_goes_on(
                 break
             moves += 1
             write_state(tmp_path / "state", save(machine))
-        machine, missing = restore(engine, read_state(tmp_path / "state"), world.furnish)
+        machine, missing = restore(software, read_state(tmp_path / "state"), world.furnish)
         world.resume()
         assert [text for text in missing if "PCI" in text] == []
     assert moves > 10

@@ -16,7 +16,6 @@ SHORTEST_NS = (
     200_000  # between interrupts of a periodic timer: a guest must not keep the monitor busy with nothing else
 )
 LONGEST_NS = 1 << 62  # that a deadline may be away; one beyond it never comes
-SECOND = 1_000_000_000
 
 
 class TimeStampCounter(Protocol):

@@ -97,10 +97,6 @@ class Rtc:
         self._b, self._flags = self._b.but(pie=0, aie=0, uie=0, sqwe=0), C(0)
         self._update()
 
-    def set_cell(self, cell: int, value: int) -> None:
-        """Change a cell of the RAM, as a battery would have kept it."""
-        self._cells[cell] = value & 0xFF
-
     def state(self) -> dict[str, Any]:
         self._settle()
         total, phase = divmod(self._elapsed(), SECOND) if self._runs else (0, 0)

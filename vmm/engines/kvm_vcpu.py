@@ -44,7 +44,7 @@ _REQUEST_WINDOW = Run.request_interrupt_window.offset
 _CR8 = Run.cr8.offset // 8
 _READY = Run.ready_for_interrupt_injection.offset
 _UNION = Run.exit.offset
-_UNION_16, _UNION_32, _UNION_64 = _UNION // 2, _UNION // 4, _UNION // 8
+_UNION_32, _UNION_64 = _UNION // 4, _UNION // 8
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -29,7 +29,6 @@ X87, SSE, AVX = 1, 2, 4
 MPX, AVX512, PKRU, AMX = 3 << 3, 7 << 5, 1 << 9, 3 << 17
 COMPONENTS = range(2, 63)
 ALIGNED = 1 << 1  # of ECX of subleaf n
-XSAVES = 1 << 3  # of EAX of subleaf 1
 
 # fmt: off
 VALUES = {                               # of XCR0, and the bits that must be offered for it; None: never taken

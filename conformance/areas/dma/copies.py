@@ -16,7 +16,6 @@ from virtproof.vmm.machine import Machine
 
 MASTER = (Cite("PCI Local Bus Specification 3.0", "'Bus Operation', 'Basic Transfer Control'"),)
 ABORT = (Cite("PCI Local Bus Specification 3.0", "'Master Initiated Termination', 'Master-Abort'"),)
-ORDER = (Cite("PCI Local Bus Specification 3.0", "'Transaction Ordering'"),)
 PAM = (Cite("Intel 440FX PCIset data sheet", "'PAM - Programmable Attribute Map Registers'"),)
 TEXT = b"sixteen letters!"
 FIRST, SECOND = (int.from_bytes(TEXT[n : n + 8], "little") for n in (0, 8))

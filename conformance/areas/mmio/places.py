@@ -37,7 +37,7 @@ LOCAL_APIC, IO_APIC, HPET = 0xFEE0_0000, 0xFEC0_0000, 0xFED0_0000
 ROM = 0xF_0000  # where a PC has its BIOS, and our guests nothing
 
 LOAD4, STORE4 = Insn("8b 03", "mov eax, dword ptr [rbx]"), Insn("89 03", "mov dword ptr [rbx], eax")
-LOAD8, STORE8 = Insn("48 8b 03", "mov rax, qword ptr [rbx]"), Insn("48 89 03", "mov qword ptr [rbx], rax")
+LOAD8 = Insn("48 8b 03", "mov rax, qword ptr [rbx]")
 STORE4_RDI = Insn("89 07", "mov dword ptr [rdi], eax")
 LOAD4_ADDR32 = Insn("67 8b 03", "mov eax, dword ptr [ebx]")
 LOAD_VERSION = Insn("8b 43 30", "mov eax, dword ptr [rbx + 0x30]")

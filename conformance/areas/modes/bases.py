@@ -38,7 +38,7 @@ msw = family(
 
 LONG64, PROT32, REAL16 = Mode.LONG64, Mode.PROT32, Mode.REAL16
 K = At("kernel_data")
-FS, GS = {"rcx": Msr.IA32_FS_BASE}, {"rcx": Msr.IA32_GS_BASE}
+FS = {"rcx": Msr.IA32_FS_BASE}
 NOT_CANONICAL = 1 << 47
 
 RDMSR = Insn("0f 32", "rdmsr")

@@ -41,7 +41,6 @@ LOAD, LOAD_UP = Insn("8b 03", "mov eax, dword ptr [ebx]"), Insn("8b 43 20", "mov
 SWAPGS = Insn("0f 01 f8", "swapgs")
 # 64-bit code begins behind the jump: DEC EAX there is the REX.W of DEC EBX's neighbour.
 TO_64 = (Insn("ea 07 50 01 00 08 00", "ljmp 8:0x15007"), Insn("48", "dec eax"), Insn("ff c3", "inc ebx"))
-LOAD_DS, PUSH = Insn("8e d8", "mov ds, eax"), Insn("50", "push eax")
 
 KERNEL, RSP0, USER = At("kernel_stack_top"), At("rsp0_top"), At("user_stack_top")
 BY_ZERO = {"rax": 1, "rdx": 0, "rbx": 0}

@@ -45,11 +45,7 @@ CR0, CR4, EFER = INITIAL[LONG64]
 K = At("kernel_data")
 
 TO_CR0, FROM_CR0 = Insn("0f 22 c0", "mov cr0, rax"), Insn("0f 20 c3", "mov rbx, cr0")
-TO_CR0_32, OFF, ON = (
-    Insn("0f 22 c0", "mov cr0, eax"),
-    Insn("0f 22 c7", "mov cr0, edi"),
-    Insn("0f 22 c6", "mov cr0, esi"),
-)
+OFF, ON = Insn("0f 22 c7", "mov cr0, edi"), Insn("0f 22 c6", "mov cr0, esi")
 TO_CR3, FROM_CR3 = Insn("0f 22 d8", "mov cr3, rax"), Insn("0f 20 db", "mov rbx, cr3")
 TO_CR2, FROM_CR2 = Insn("0f 22 d0", "mov cr2, rax"), Insn("0f 20 d3", "mov rbx, cr2")
 TO_CR3_32, FROM_CR3_32 = Insn("0f 22 d8", "mov cr3, eax"), Insn("0f 20 db", "mov ebx, cr3")
@@ -99,7 +95,6 @@ LONG_TABLES = (
     mem64(FRAME + 0x1000, table(FRAME + 0x2000)),
     mem64(FRAME + 0x2000, 0x83),
 )
-XCR0_GET = {"rcx": 0, "rax": 0, "rdx": 0}
 
 
 def without(leaf: int, register: RegisterName, mask: int) -> Callable[[Machine], None]:

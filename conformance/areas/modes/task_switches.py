@@ -50,7 +50,7 @@ PROT32, PAE32 = Mode.PROT32, Mode.PAE32
 TSS = At("kernel_data")
 STACK = At("kernel_stack_top", -0x400)
 AVAILABLE, BUSY = 0x89, 0x8B
-NT, VM = Rflags.nt.mask, Rflags.vm.mask
+NT = Rflags.nt.mask
 
 JMP, CALL = Insn("ea 00 00 00 00 48 00", "ljmp 0x48:0"), Insn("9a 00 00 00 00 48 00", "lcall 0x48, 0")
 JMP_BUSY, JMP_LDT = Insn("ea 00 00 00 00 38 00", "ljmp 0x38:0"), Insn("ea 00 00 00 00 4c 00", "ljmp 0x4c:0")
@@ -59,7 +59,6 @@ IRET = Insn("cf", "iretd")
 SEND, NOP = Insn("ee", "out dx, al"), Insn("90", "nop")
 UD2 = Insn("0f 0b", "ud2")
 MOV_DS, MOV_SS = Insn("8e d8", "mov ds, eax"), Insn("8e d0", "mov ss, eax")
-MOV_ESP = Insn("89 cc", "mov esp, ecx")
 LOAD = Insn("8b 03", "mov eax, dword ptr [ebx]")
 FROM_CR2, FROM_CR3 = Insn("0f 20 d2", "mov edx, cr2"), Insn("0f 20 da", "mov edx, cr3")
 FLD1 = Insn("d9 e8", "fld1")

@@ -227,9 +227,9 @@ def script(id: str, title: str, run: Script, priority: int, *requires: str) -> H
 
 READ = {"rcx": UNKNOWN}
 RESERVED = int(EFER) | 1 << 1  # of EFER
-READ_ONLY, WRITE_ONLY = MsrFilterFlag.READ, MsrFilterFlag.WRITE
+WRITE_ONLY = MsrFilterFlag.WRITE
 INVAL, NOT_KNOWN, FILTERED = MsrExitReason.INVAL, MsrExitReason.UNKNOWN, MsrExitReason.FILTER
-LSTAR, FS_BASE, X2APIC_ID = Msr.IA32_LSTAR, Msr.IA32_FS_BASE, 0x802
+LSTAR, FS_BASE = Msr.IA32_LSTAR, Msr.IA32_FS_BASE
 ELSEWHERE = MsrRange(0x10, 8, b"\xff")  # allowed, and nothing to do with the rows
 
 # fmt: off

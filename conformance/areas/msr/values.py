@@ -46,11 +46,10 @@ HIGH = 1 << 63 | 0x5EED
 MTRR_DEF_TYPE, MTRR_PHYSMASK0, MTRR_FIX64K, MC0_CTL, MC0_STATUS = 0x2FF, 0x201, 0x250, 0x400, 0x401
 E_FE = 3 << 10  # of MTRR_DEF_TYPE
 WRITE_BACK, TYPE_2, TYPE_7 = 6, 2, 7
-EVERYWHERE = 0x0101_0101_0101_0101
 XAPIC = 0xFEE0_0000 | 1 << 11 | 1 << 8  # after reset, of the bootstrap processor
 VALID = 1 << 11  # of a physical mask
 ALL_ONES = (1 << 64) - 1
-BTF, LBR = 1 << 1, 1 << 0
+BTF = 1 << 1
 INTEL = ("Intel vendor",)
 
 

@@ -36,7 +36,7 @@ NOP = Insn("90", "nop")
 POP_TF = (Insn("68 02 01 00 00", "push 0x102"), POPFQ, NOP, NOP)
 POP_RESERVED = (Insn("50", "push rax"), POPFQ, *SHOW)
 POP_16 = (Insn("66 6a 02", "push 2"), Insn("66 9d", "popf"), *SHOW)
-PUSHFD, SHOW32 = Insn("9c", "pushfd"), (Insn("9c", "pushfd"), Insn("58", "pop eax"))
+SHOW32 = (Insn("9c", "pushfd"), Insn("58", "pop eax"))
 POP_VM = (Insn("68 02 00 02 00", "push 0x20002"), Insn("9d", "popfd"), *SHOW32)
 # IRET to the instruction behind it: its address is in RAX.
 IRET_IOPL3 = (

@@ -34,7 +34,7 @@ two = programs_of("traps", "ipi", *CITE, vcpus=2)
 IST1 = At("ist1_top")
 
 # fmt: off
-SEND, NOP, CLI, HLT = Insn("ee", "out dx, al"), Insn("90", "nop"), Insn("fa", "cli"), Insn("f4", "hlt")
+SEND, NOP, HLT = Insn("ee", "out dx, al"), Insn("90", "nop"), Insn("f4", "hlt")
 ASK = (Insn("b0 01", "mov al, 1"), SEND)
 # The handler, behind JMP, asks the host; so does the code that it returns to.
 ASKS_TWICE = (SEND, NOP, NOP, *ASK, Insn("eb 05", "jmp 0xd"), *ASK, Insn("48 cf", "iretq"))

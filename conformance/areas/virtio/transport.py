@@ -73,7 +73,6 @@ from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.network.loopback import Loopback
 
-discovery = family("virtio", "'PCI Device Discovery'")
 structures = family("virtio", "'Virtio Structure PCI Capabilities'")
 window = family("virtio", "'PCI configuration access capability'")
 common = family("virtio", "'Common configuration structure layout'")

@@ -112,10 +112,9 @@ SRAT = acpi(
     + bytes((1, 40)) + u32(2) + bytes(2) + u64(1 << 30) + u64(1 << 30) + bytes(4) + u32(0) + bytes(8)  # disabled
     + bytes((2, 24, 0, 0)) + u32(5) + u32(300) + u32(1) + u32(0) + bytes(4),
 )  # fmt: skip
-SLIT = acpi("SLIT", u64(2) + bytes((10, 21, 21, 10)))
 WSMT = acpi("WSMT", u32(5))
 FADT = acpi("FACP", bytes(109 - 36) + u16(0x08) + bytes(1) + u32(1 << 19) + bytes(268 - 116) + b"KVMKVMKV")
-TABLES = {"DMAR": DMAR, "IVRS": IVRS, "APIC": MADT, "SRAT": SRAT, "SLIT": SLIT, "WSMT": WSMT, "FACP": FADT}
+TABLES = {"DMAR": DMAR, "IVRS": IVRS, "APIC": MADT, "SRAT": SRAT, "WSMT": WSMT, "FACP": FADT}
 
 
 def structure(kind: int, handle: int, formatted: bytes, strings: Sequence[str] = ()) -> bytes:

@@ -7,32 +7,14 @@ from typing import NamedTuple
 
 from tests.vmm.pci.wires import Wires
 from virtproof.conformance import vmxnet3_layout as layout
+from virtproof.conformance.cable import Cable
 from virtproof.spec.vmxnet3 import Cmd, Register
 from virtproof.vmm.devices.vmxnet3.adapter import Vmxnet3
 from virtproof.vmm.events import EventLoop, ManualClock
-from virtproof.vmm.network.port import Receive
 
 MAC = bytes.fromhex("525400123456")
 RAM = 4 << 20
 TXPROD, RXPROD, RXPROD2 = 0x600, 0x800, 0xA00
-
-
-class Cable:
-    """The other end: what was sent, and a way to send."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.receive: Receive = lambda frame: True
-        self.readies = 0
-
-    def send(self, frame: bytes) -> None:
-        self.sent.append(frame)
-
-    def connect(self, receive: Receive) -> None:
-        self.receive = receive
-
-    def ready(self) -> None:
-        self.readies += 1
 
 
 class Completion(NamedTuple):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable
 
 import pytest
 
 from tests.vmm.virtio.driver import Driver, loop
+from virtproof.conformance.cable import Cable
 from virtproof.spec.virtio_net import CONTROL, RECEIVE, TRANSMIT, Feature
 from virtproof.vmm.devices.virtio.net import VirtioNet
 from virtproof.vmm.devices.virtio.net_filter import ReceiveFilter
@@ -17,21 +17,6 @@ from virtproof.vmm.network.segment import checksum
 
 MAC, OTHER = bytes.fromhex("525400112233"), bytes.fromhex("525400445566")
 FRAME = MAC + OTHER + b"\x08\x06" + bytes(range(46))
-
-
-class Cable:
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.calls_ready = 0
-
-    def send(self, frame: bytes) -> None:
-        self.sent.append(frame)
-
-    def connect(self, receive: Callable[[bytes], bool]) -> None:
-        self.receive = receive
-
-    def ready(self) -> None:
-        self.calls_ready += 1
 
 
 @pytest.fixture
@@ -72,11 +57,11 @@ def test_a_frame_arrives_behind_a_header(net: Driver, cable: Cable) -> None:
 
 def test_without_buffers_it_is_told_when_there_are_some(net: Driver, cable: Cable) -> None:
     net.start()
-    before = cable.calls_ready
+    before = cable.readies
     assert not cable.receive(FRAME)
     net.add(RECEIVE, (), (1526,))
     net.kick(RECEIVE)
-    assert cable.calls_ready == before + 1
+    assert cable.readies == before + 1
     assert cable.receive(FRAME)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.vmm.pci.wires import Wires
+from virtproof.conformance.cable import Cable
 from virtproof.spec import e1000
 from virtproof.spec.e1000 import Ctrl, Rctl, Tctl
 from virtproof.spec.e1000_descriptors import Context, ContextOffsets, Data, Legacy, Receive
@@ -18,31 +19,23 @@ TX_RING, RX_RING, BUFFERS = 0x1000, 0x2000, 0x10000
 BUFFER = 0x4000  # bytes between receive buffers
 
 
-class Cable:
-    """The other end: what was sent, and how often there was room again; ``on_send`` sees a frame first."""
+class Watched(Cable):
+    """A cable whose other end sees each frame before it is kept."""
 
     def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.readies = 0
-        self.receive: Callable[[bytes], bool] = lambda frame: True
+        super().__init__()
         self.on_send: Callable[[bytes], None] = lambda frame: None
 
     def send(self, frame: bytes) -> None:
         self.on_send(frame)
-        self.sent.append(frame)
-
-    def connect(self, receive: Callable[[bytes], bool]) -> None:
-        self.receive = receive
-
-    def ready(self) -> None:
-        self.readies += 1
+        super().send(frame)
 
 
 class Rig:
     def __init__(self, model: Model = "82540em", ram: int = 4 << 20) -> None:
         self.clock = ManualClock()
         self.loop = EventLoop(self.clock)
-        self.cable = Cable()
+        self.cable = Watched()
         self.wires = Wires(ram)
         self.nic = E1000(MAC, self.cable, self.loop.after, model=model)
         self.wires.connect(self.nic.function)
