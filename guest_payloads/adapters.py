@@ -9,29 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Literal
 
-from virtproof.guest_payloads import images, program
-from virtproof.guest_payloads.program import Ran
-from virtproof.spec.guest_protocol import HOST_PORT
-from virtproof.vmm.board import Board
+from virtproof.guest_payloads.metered import drive
 from virtproof.vmm.devices.e1000.nic import E1000
 from virtproof.vmm.devices.virtio.net import VirtioNet
 from virtproof.vmm.devices.vmxnet3.adapter import Vmxnet3
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.exits import Timeout
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.network.loopback import Loopback
 from virtproof.vmm.pci.bus import PciDevice
 
-SLOT = 3
 MAC = bytes.fromhex("525400123456")
-MEMORY = 4 << 20
-SECONDS = 20.0  # for one row
 BATCH = 16  # packets with one doorbell; buffers that a driver gives back with one
 PACKETS = 512  # a multiple of BATCH
-BEGIN, END = 0, 1  # acts by which the driver says that its rings are set up, and that all is back
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,55 +89,10 @@ class Carried:
         return f"{self.adapter.title}: {self.way.title}"
 
 
-class _Meter:
-    """The port by which the driver says when to count, and the count."""
-
-    def __init__(self) -> None:
-        self.exits = 0
-        self.seconds = 0.0
-        self._began = 0.0
-        self._counting = False
-
-    def trace(self, kind: Literal["pio", "mmio"], address: int, size: int, is_write: bool, value: int) -> None:
-        self.exits += self._counting and (kind, address) != ("pio", HOST_PORT)
-
-    def read(self, offset: int, size: int) -> int:
-        return 0
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        if value == BEGIN:
-            self._counting, self._began = True, perf_counter()
-        elif value == END and self._counting:
-            self._counting, self.seconds = False, perf_counter() - self._began
-
-
 def carry(engine: Engine, adapter: Adapter, way: Way, packets: int = PACKETS) -> Carried:
     """Carry ``packets`` (a multiple of ``BATCH``) in a guest of their own.  Raises Fault where the engine fails."""
-    meter = _Meter()
-
-    def furnish(machine: Machine) -> None:
-        Board(machine).add(adapter.make(machine), slot=SLOT)
-        machine.bus.add_ports(HOST_PORT, 1, meter, "meter")
-        machine.bus.trace = meter.trace
-
     test = adapter.polled if way.kind == "batch" else adapter.by_interrupt
-    ran = program.run(
-        engine, adapter.image, memory=MEMORY, seconds=SECONDS, irqchip=True,
-        arguments=(images.load(adapter.image)[test], packets, BATCH, way.size), furnish=furnish,
-    )  # fmt: skip
-    if reason := _failure(ran, packets):
-        return Carried(adapter, way, reason=reason)
-    return Carried(adapter, way, packets, meter.exits, meter.seconds)
-
-
-def _failure(ran: Ran, packets: int) -> str:
-    """Why there is no figure; empty where there is one."""
-    if ran.fault is not None:
-        return f"the driver ended with fault {ran.fault:#x}"
-    if isinstance(ran.end, Timeout):
-        return f"the packets were not back within {SECONDS:g} s"
-    if not ran.done:
-        return str(ran.end)
-    if ran.observations[0] != packets:
-        return f"{ran.observations[0]} of {packets} packets came back as they were sent"
-    return ""
+    found = drive(engine, adapter.image, test, adapter.make, (packets, BATCH, way.size), (packets, "packets"))
+    if found.reason:
+        return Carried(adapter, way, reason=found.reason)
+    return Carried(adapter, way, packets, found.exits, found.seconds)

@@ -80,6 +80,7 @@ RECIPES: Mapping[str, Recipe] = {
     "vmxnet3":    in_c("devices/vmxnet3.c"),
     "virtio_net": in_c("devices/virtio_net.c"),
     "virtio_blk": in_c("devices/virtio_blk.c"),
+    "virtio_scsi": in_c("devices/virtio_scsi.c"),
     "pvscsi":     in_c("devices/pvscsi.c"),
     "mpt":        in_c("devices/mpt.c"),
     "ipi":        in_c("ipi.c"),

@@ -1,4 +1,4 @@
-"""The geometry of the report's drawings: what exits cost, and network adapters side by side."""
+"""The geometry of the report's drawings: what exits cost, and network adapters and disk controllers side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from virtproof.results import CostResult, NicResult
+from virtproof.results import CostResult, DiskResult, NicResult
 
 WIDTH, HEIGHT = 480, 30  # of one row, in units of its view box
 BUCKET = 2**0.25  # upper bound of a histogram's bucket, by its lower bound
@@ -62,6 +62,21 @@ class NicRow:
     exits_bar: Bar
 
 
+@dataclass(frozen=True, slots=True)
+class DiskRow:
+    """Bars of one controller: bytes a second by the largest of the same requests, exits for each by the largest."""
+
+    disk: DiskResult
+    rate: float  # requests a second
+    exits: float
+    rate_bar: Bar
+    exits_bar: Bar
+
+    @property
+    def megabytes(self) -> float:
+        return self.rate * self.disk.size / 1e6
+
+
 def cost_chart(costs: Sequence[CostResult]) -> CostChart | None:
     """The chart; None where nothing was measured.  Figures of a hostile file may be anything."""
     measured = [cost for cost in costs if cost.samples > 0]
@@ -101,6 +116,21 @@ def nic_rows(nics: Sequence[NicResult]) -> tuple[NicRow, ...]:
     return tuple(
         NicRow(nic, rate, each, _across(rate, max(rates)), _across(each, max(exits)))
         for nic, rate, each in zip(carried, rates, exits, strict=True)
+    )
+
+
+def disk_rows(disks: Sequence[DiskResult]) -> tuple[DiskRow, ...]:
+    """The controllers that have read, in their order.  Large requests are compared with large ones only."""
+    measured = [disk for disk in disks if disk.requests > 0 and disk.seconds >= SHORTEST]
+    rates = [disk.requests / disk.seconds for disk in measured]
+    exits = [max(disk.exits, 0) / disk.requests for disk in measured]
+    largest = {
+        size: max(rate for disk, rate in zip(measured, rates, strict=True) if disk.size == size)
+        for size in {disk.size for disk in measured}
+    }
+    return tuple(
+        DiskRow(disk, rate, each, _across(rate, largest[disk.size]), _across(each, max(exits)))
+        for disk, rate, each in zip(measured, rates, exits, strict=True)
     )
 
 

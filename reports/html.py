@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from virtproof.reports.charts import cost_chart, nic_rows
+from virtproof.reports.charts import cost_chart, disk_rows, nic_rows
 from virtproof.reports.details import pack
 from virtproof.reports.digest import digest
 from virtproof.reports.printable import printable_values
@@ -77,6 +77,8 @@ def render_html(run: Run, evidence: Evidence | None = None) -> str:
         silent=_by_reason(evidence.facts) if evidence else {},
         costs=cost_chart(evidence.costs) if evidence else None,
         nics=nic_rows(evidence.nics) if evidence else (),
+        disks=disk_rows(evidence.disks) if evidence else (),
+        without_disk=[disk for disk in evidence.disks if disk.requests <= 0] if evidence else [],
         without_nic=[nic for nic in evidence.nics if nic.packets <= 0] if evidence else [],
         met=sum(finding.standing is Standing.MET for finding in run.findings),
         judged=sum(finding.standing is not Standing.NOT_APPLICABLE for finding in run.findings),

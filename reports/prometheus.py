@@ -108,6 +108,17 @@ def _families(run: Run, evidence: Evidence | None) -> Iterator[tuple[str, str, I
         "Exits of the guest for each packet.",
         (({"nic": nic.name}, nic.exits / nic.packets) for nic in nics if nic.packets > 0),
     )
+    disks = evidence.disks if evidence else ()
+    yield (
+        "disk_requests_per_second",
+        "Requests that a model of a disk controller served.",
+        (({"disk": disk.name}, disk.requests / disk.seconds) for disk in disks if disk.seconds > 0),
+    )
+    yield (
+        "disk_exits_per_request",
+        "Exits of the guest for each request to a disk.",
+        (({"disk": disk.name}, disk.exits / disk.requests) for disk in disks if disk.requests > 0),
+    )
 
 
 def _moment(text: str) -> Iterator[float]:

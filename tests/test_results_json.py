@@ -24,6 +24,7 @@ from virtproof.results import (
     Check,
     ClaimResult,
     CostResult,
+    DiskResult,
     Evidence,
     FactAnswer,
     Finding,
@@ -95,6 +96,7 @@ EVIDENCE = Evidence(
     backend=Backend(engine="software", name="unicorn 2.1.4", software=True),
     costs=(CostResult(name="cpuid", title="CPUID", samples=2, minimum=1, median=1, p99=2, histogram=((1, 1), (2, 1))),),
     nics=(NicResult(name="e1000e", title="Intel 82574L", packets=1000, exits=4000, seconds=0.5),),
+    disks=(DiskResult(name="ahci", title="AHCI", requests=64, size=4096, exits=192, seconds=0.25),),
 )
 
 
@@ -291,7 +293,7 @@ def test_a_folder_where_the_file_belongs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind",
     [Run, Host, Backend, Finding, WaiverTerms, ClaimResult, Technique, KnownDeviation, Baseline, Change, CaseResult,
-     Check, Evidence, CostResult, NicResult, FactAnswer],
+     Check, Evidence, CostResult, NicResult, DiskResult, FactAnswer],
     ids=lambda k: k.__name__,
 )  # fmt: skip
 def test_the_documentation_has_every_member_in_order(kind: Any) -> None:

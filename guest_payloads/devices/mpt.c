@@ -27,7 +27,7 @@ struct io {
 static struct io frames[DEPTH] __attribute__((aligned(128)));
 static u8 replies[REPLIES][128] __attribute__((aligned(128)));
 static volatile u32 *base;
-static u32 posted;                       /* requests that `ring` has to show, by bits */
+static u32 posted;                       /* requests that `post` has to show, by bits */
 
 static u32 get(u32 at) { return base[at / 4]; }
 static void put(u32 at, u32 value) { base[at / 4] = value; }
@@ -102,7 +102,7 @@ static void queue(unsigned n, const struct request *request)
     posted |= 1u << n;
 }
 
-static void ring(void)
+static void post(void)
 {
     asm volatile("" ::: "memory");
     for (unsigned n = 0; n < DEPTH; n++)
@@ -127,6 +127,7 @@ static void reap(void)
 
 static void irq_on(void) { put(INTR_MASK, 1); }
 static bool irq_cause(void) { return get(INTR_STATUS) & 8; }
+static bool use_messages(void) { return false; }     /* Linux does not, either */
 
 TEST(identity)                           /* vendor; class; interrupt pin; kinds of BARs 0 and 1 */
 {

@@ -34,12 +34,17 @@ static pci_function find(void)
     return at;
 }
 
+static void attach(pci_function at)
+{
+    base = (volatile u32 *)(u64)place_bar(at, 0x10, BAR);
+    pci_write16(at, 0x04, 6);            /* memory, bus master */
+}
+
 static void start(void)
 {
     static struct setup setup;
     pci_function at = find();
-    base = (volatile u32 *)(u64)place_bar(at, 0x10, BAR);
-    pci_write16(at, 0x04, 6);            /* memory, bus master */
+    attach(at);
     put(COMMAND, ADAPTER_RESET);
     memset((void *)&rings, 0, sizeof rings);
     setup = (struct setup){.request_pages = 1, .completion_pages = 1, .state = (u64)&rings >> 12};
@@ -69,7 +74,7 @@ static void queue(unsigned n, const struct request *request)
     __atomic_store_n(&rings.req_prod, rings.req_prod + 1, __ATOMIC_RELEASE);
 }
 
-static void ring(void) { put(KICK_RW, 0); }
+static void post(void) { put(KICK_RW, 0); }
 
 static void reap(void)
 {
@@ -88,6 +93,14 @@ static bool irq_cause(void)
     u32 status = get(INTR_STATUS);
     put(INTR_STATUS, status);
     return status & 1;
+}
+
+static bool use_messages(void)
+{
+    pci_function at = find();
+    attach(at);
+    pci_use_message(at, VECTOR);
+    return true;
 }
 
 TEST(identity)                           /* ids; class; interrupt pin; size of BAR 0 */

@@ -6,7 +6,7 @@
 #include "../library/string.h"
 #include "../library/tests.h"
 
-enum { VENDOR = 0x1af4, COMMAND = 0x04, BARS = 0x10, MASTER_AND_MEMORY = 6, MSIX = 0x11, OF_VENDOR = 0x09 };
+enum { VENDOR = 0x1af4, COMMAND = 0x04, BARS = 0x10, MASTER_AND_MEMORY = 6, OF_VENDOR = 0x09 };
 enum { COMMON_STRUCTURE = 1, NOTIFY_STRUCTURE, ISR_STRUCTURE, DEVICE_STRUCTURE, WINDOW_STRUCTURE };
 enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, FEATURES_OK = 8, NEEDS_RESET = 64 };
 enum { DESC_NEXT = 1, DESC_WRITE = 2 };
@@ -163,14 +163,8 @@ static void interrupted(struct frame *frame)
 /* Let queue `number` interrupt by a message of `vector`; before the queue is enabled. */
 static void take_messages(u16 number, u8 vector)
 {
-    u8 at = pci_capability(function, MSIX);
-    u32 place = pci_read32(function, at + 4);
-    volatile u32 *table = (volatile u32 *)(bar(place & 7) + (place & ~7u));
-    table[0] = 0xfee00000;
-    table[1] = 0;
-    table[2] = vector;
-    table[3] = 0;
-    pci_write16(function, at + 2, 0x8000);
+    bar(pci_read32(function, pci_capability(function, PCI_MSIX) + 4) & 7);
+    pci_use_message(function, vector);
     apic_enable(0xef);
     handle(vector, interrupted);
     common->queue_select = number;

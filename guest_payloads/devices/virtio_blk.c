@@ -1,8 +1,9 @@
 /* A driver of virtio-blk: a request is three descriptors, header, data and status. */
+#include "served.h"
 #include "virtio.h"
 
 enum { IN, OUT, FLUSH = 4 };
-enum { SECTOR = 512, SLOTS = 64, LARGEST = 8192 };
+enum { SLOTS = 64, LARGEST = 8192 };
 #define BLK_SIZE (1u << 6)
 #define HAS_FLUSH (1u << 9)
 
@@ -26,18 +27,23 @@ static void start(bool messages)
     go();
 }
 
-/* Request in `slot`, not rung for; `size` 0: no data. */
-static void request(unsigned slot, u32 type, u64 sector, unsigned size)
+/* Request in `slot`, not rung for, with data in `place`; `size` 0: no data. */
+static void request_at(unsigned slot, u32 type, u64 sector, unsigned size, void *place)
 {
     unsigned at = 3 * slot;
     memory->headers[slot] = (struct header){type, 0, sector};
     memory->status[slot] = 0xff;
     describe(&memory->queue, at, &memory->headers[slot], sizeof(struct header), DESC_NEXT);
-    describe(&memory->queue, at + 1, memory->data[slot], size, DESC_NEXT | (type == IN ? DESC_WRITE : 0));
+    describe(&memory->queue, at + 1, place, size, DESC_NEXT | (type == IN ? DESC_WRITE : 0));
     describe(&memory->queue, at + 2, &memory->status[slot], 1, DESC_WRITE);
     if (!size)
         memory->queue.descriptors[at].next = at + 2;
     offer(&memory->queue, at);
+}
+
+static void request(unsigned slot, u32 type, u64 sector, unsigned size)
+{
+    request_at(slot, type, sector, size, memory->data[slot]);
 }
 
 /* Wait for as many as were offered; how many ended well. */
@@ -129,6 +135,21 @@ TEST(transfer)                           /* argument 1: rounds, 2: requests at a
     }
     observe(good);
     observe(bells);
+}
+
+static void serve_begin(void) { start(true); }
+
+static void serve_queue(unsigned n, u32 sector, u32 bytes, u8 *at) { request_at(n, IN, sector, bytes, at); }
+
+static unsigned serve_finish(unsigned count)
+{
+    ring(&memory->queue);
+    while (memory->queue.used.index != memory->queue.filled) {
+        sti_hlt();
+        cli();
+    }
+    (void)count;
+    return finish();
 }
 
 int main(void)

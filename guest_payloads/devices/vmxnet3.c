@@ -4,7 +4,7 @@
 #include "../library/string.h"
 #include "../library/tests.h"
 
-enum { VENDOR = 0x15ad, DEVICE = 0x07b0, COMMAND = 0x04, BARS = 0x10, MASTER_AND_MEMORY = 6, MSIX = 0x11 };
+enum { VENDOR = 0x15ad, DEVICE = 0x07b0, COMMAND = 0x04, BARS = 0x10, MASTER_AND_MEMORY = 6 };
 enum { TXPROD = 0x600, RXPROD = 0x800 };                                          /* BAR 0; IMR n at 8 * n */
 enum { VRRS = 0x00, UVRS = 0x08, DSAL = 0x10, DSAH = 0x18, CMD = 0x20, MACL = 0x28, MACH = 0x30 };   /* BAR 1 */
 enum { ACTIVATE = 0xcafe0000, QUIESCE, RESET };
@@ -207,14 +207,8 @@ static void interrupted(struct frame *frame)
 
 static void take_messages(u8 vector)
 {
-    u8 at = pci_capability(function, MSIX);
-    u32 place = pci_read32(function, at + 4);
-    volatile u32 *table = bar(place & 7) + (place & ~7u) / 4;
-    table[0] = 0xfee00000;
-    table[1] = 0;
-    table[2] = vector;
-    table[3] = 0;
-    pci_write16(function, at + 2, 0x8000);
+    bar(pci_read32(function, pci_capability(function, PCI_MSIX) + 4) & 7);
+    pci_use_message(function, vector);
     apic_enable(0xef);
     handle(vector, interrupted);
 }

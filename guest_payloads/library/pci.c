@@ -63,3 +63,16 @@ u64 pci_bar_size(pci_function of, unsigned bar)
     pci_write16(of, COMMAND, command);
     return mask & -mask;
 }
+
+void pci_use_message(pci_function of, u8 vector)
+{
+    u8 at = pci_capability(of, PCI_MSIX);
+    u32 place = pci_read32(of, at + 4);
+    u64 base = pci_read32(of, BARS + 4 * (place & 7)) & ~15u;
+    volatile u32 *entry = (volatile u32 *)(base + (place & ~7u));
+    entry[0] = 0xfee00000;
+    entry[1] = 0;
+    entry[2] = vector;
+    entry[3] = 0;
+    pci_write16(of, at + 2, 0x8000);
+}

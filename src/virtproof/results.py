@@ -244,6 +244,19 @@ class NicResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskResult:
+    """What reading costs with one model of a disk controller.  Without requests, ``reason`` says why."""
+
+    name: str
+    title: str
+    reason: str = ""
+    requests: int = 0
+    size: int = 0  # bytes of a request
+    exits: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One difference between an earlier run and this one."""
 
@@ -300,3 +313,4 @@ class Evidence:
     backend: Backend | None = None  # what the cases ran on; None: none ran
     costs: tuple[CostResult, ...] = ()  # where they were measured
     nics: tuple[NicResult, ...] = ()
+    disks: tuple[DiskResult, ...] = ()

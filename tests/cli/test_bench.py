@@ -1,14 +1,28 @@
 """``virtproof bench``: figures from samples, and one run of everything that the software engine can do."""
 
 import json
+from dataclasses import replace
 from math import log2
 
 import pytest
 
 from virtproof.cli.app import run
-from virtproof.cli.bench import WIDTH, buckets, figures, histogram, lines, nic_lines, nic_result, summary
+from virtproof.cli.bench import (
+    WIDTH,
+    buckets,
+    disk_lines,
+    disk_result,
+    figures,
+    histogram,
+    lines,
+    nic_lines,
+    nic_result,
+    summary,
+)
 from virtproof.guest_payloads.adapters import ADAPTERS, BATCH, WAYS, Adapter, Carried, Way, carry
 from virtproof.guest_payloads.bench import OPERATIONS, Cost, Operation, cost_of, measure
+from virtproof.guest_payloads.controllers import CONTROLLERS, DEPTH, LOADS, Controller, Load, Served, serve
+from virtproof.vmm.disks.file import FileDisk
 
 HUNDRED = tuple(range(1, 101))
 
@@ -75,6 +89,19 @@ def test_adapters_are_told_by_exits_and_rate() -> None:
     assert told.split()[:3] == ["vmxnet3-64-single", "2.500", "32"]
 
 
+def test_reads_that_did_not_come_back_are_told_with_the_reason() -> None:
+    lost = Served(CONTROLLERS[0], LOADS[0], reason="3 of 256 requests came back as they should")
+    assert disk_lines([lost])[-1].endswith("not measured, 3 of 256 requests came back as they should")
+    assert (disk_result(lost).requests, disk_result(lost).reason) == (0, lost.reason)
+    assert disk_lines([]) == []
+
+
+def test_controllers_are_told_by_exits_requests_and_bytes() -> None:
+    load = Load(64 << 10, "sequential", 16, 32)
+    told = disk_lines([Served(CONTROLLERS[2], load, requests=32, exits=40, seconds=0.5)])[-1]
+    assert told.split()[:4] == ["pvscsi-64k-sequential-qd16", "1.250", "64", "4.2"]
+
+
 class TestSoftwareEngine:
     @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
     def test_measures_or_says_why_not(self, operation: Operation) -> None:
@@ -115,3 +142,30 @@ class TestSoftwareEngine:
             assert found.exits == bells
         else:
             assert found.exits == by_packet * found.packets + refilled + first
+
+    @pytest.mark.parametrize("load", LOADS, ids=lambda load: load.name)
+    @pytest.mark.parametrize("controller", CONTROLLERS, ids=lambda controller: controller.name)
+    def test_counts_the_registers_that_a_request_takes(self, controller: Controller, load: Load) -> None:
+        """Fusion-MPT has a request and a reply through a register each, and an empty one; and the 8259s hear of it.
+        The others have a doorbell for all that is in memory.
+        """
+        pytest.importorskip("unicorn")
+        from virtproof.vmm.engines.opening import open_engine
+
+        with open_engine("software") as engine:
+            found = serve(engine, controller, replace(load, requests=2 * DEPTH))
+        assert (found.reason, found.requests) == ("", 2 * DEPTH)
+        assert found.seconds > 0
+        batches = 2 * DEPTH // load.depth
+        by_request, by_batch = (2, 1 + 2) if controller.image == "mpt" else (0, 1)
+        assert found.exits == by_request * found.requests + by_batch * batches
+
+    def test_a_disk_that_brings_something_else_gives_no_figures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("unicorn")
+        from virtproof.vmm.engines.opening import open_engine
+
+        read = FileDisk.read
+        monkeypatch.setattr(FileDisk, "read", lambda disk, sector, count: read(disk, sector ^ (sector == 24), count))
+        with open_engine("software") as engine:
+            found = serve(engine, CONTROLLERS[3], Load(4 << 10, "sequential", 1, 16))
+        assert (found.requests, found.reason) == (0, "15 of 16 requests came back as they should")

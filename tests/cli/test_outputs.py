@@ -13,13 +13,14 @@ import pytest
 from virtproof.cli.app import run
 from virtproof.conformance.case import Case
 from virtproof.reports.formats import FORMATS
-from virtproof.results import CostResult, NicResult
+from virtproof.results import CostResult, DiskResult, NicResult
 from virtproof.results_json import load_evidence
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Guests
 
 NICS = (NicResult(name="e1000", title="82540EM", packets=8, exits=32, seconds=0.5),)
+DISKS = (DiskResult(name="pvscsi", title="PVSCSI", requests=8, size=4096, exits=8, seconds=0.5),)
 COSTS = (CostResult(name="cpuid", title="CPUID", samples=1, minimum=5, median=5, p99=5, histogram=((4, 1),)),)
 
 
@@ -98,9 +99,10 @@ def test_what_exits_cost_gets_into_the_evidence_and_the_report(
 ) -> None:
     monkeypatch.setattr("virtproof.cli.check.costs_of", lambda engine, stop: COSTS)
     monkeypatch.setattr("virtproof.cli.check.nics_of", lambda engine, stop: NICS)
+    monkeypatch.setattr("virtproof.cli.check.disks_of", lambda engine, stop: DISKS)
     run(["check", "--out", str(tmp_path), some[0].id, "--bench"])
     evidence = load_evidence((tmp_path / "evidence.json.gz").read_bytes())
-    assert (evidence.costs, evidence.nics) == (COSTS, NICS)
+    assert (evidence.costs, evidence.nics, evidence.disks) == (COSTS, NICS, DISKS)
     page = (tmp_path / "report.html").read_text()
     assert 'id="cost-cpuid"' in page
     assert 'id="nic-e1000"' in page
@@ -114,5 +116,6 @@ def test_costs_are_not_measured_unasked(
 
     monkeypatch.setattr("virtproof.cli.check.costs_of", never)
     monkeypatch.setattr("virtproof.cli.check.nics_of", never)
+    monkeypatch.setattr("virtproof.cli.check.disks_of", never)
     run(["check", "--out", str(tmp_path), some[0].id])
     assert load_evidence((tmp_path / "evidence.json.gz").read_bytes()).costs == ()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from virtproof.reports.html import render_html
-from virtproof.results import CostResult, Evidence, KnownDeviation, NicResult, Run, Technique
+from virtproof.results import CostResult, DiskResult, Evidence, KnownDeviation, NicResult, Run, Technique
 
 Pair = tuple[Run, Evidence]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -127,13 +127,13 @@ def furnished(pair: Pair) -> Pair:
         name="cpuid", title="CPUID", samples=6, minimum=900, median=1000, p99=1500, histogram=((861, 2), (1024, 4))
     )
     nics = (NicResult(name="e1000", title="82540EM", packets=10, exits=40, seconds=1), NicResult(name="x", title="X"))
+    disks = (DiskResult(name="pvscsi", title="PVSCSI", requests=10, size=4096, exits=10, seconds=1),)
     known = KnownDeviation(id="d", reason="known", cite=("C",), cases=(evidence.cases[0].id,))
     technique = Technique("real mode", "interpretation", "claim.x", "it says otherwise")
     fields = {name: getattr(run, name) for name in run.__slots__}
     run = Run(**{**fields, "deviations": (known,), "techniques": (technique,)})
-    return run, Evidence(
-        **{name: getattr(evidence, name) for name in evidence.__slots__} | {"costs": (cost,), "nics": nics}
-    )
+    measured = {"costs": (cost,), "nics": nics, "disks": disks}
+    return run, Evidence(**{name: getattr(evidence, name) for name in evidence.__slots__} | measured)
 
 
 @pytest.mark.parametrize("name", ["firmware off", "software backend"])

@@ -24,7 +24,7 @@ from virtproof.reports.markdown import escaped, render_markdown
 from virtproof.reports.nfd import render_nfd
 from virtproof.reports.prometheus import render_prometheus
 from virtproof.reports.sarif import render_sarif
-from virtproof.results import CostResult, Evidence, Finding, NicResult, Outcome, Run, Standing, WaiverTerms
+from virtproof.results import CostResult, DiskResult, Evidence, Finding, NicResult, Outcome, Run, Standing, WaiverTerms
 
 Pair = tuple[Run, Evidence]
 
@@ -290,11 +290,17 @@ def test_figures_are_in_base_units(runs: dict[str, Pair]) -> None:
         CostResult(name="none", title="", reason="not measured"),
     )
     nics = (NicResult(name="rtl8139", title="", packets=100, exits=400, seconds=0.5), NicResult(name="none", title=""))
-    found = samples(render_prometheus(run, replace(evidence, costs=costs, nics=nics)))
+    disks = (
+        DiskResult(name="ahci", title="", requests=100, size=4096, exits=300, seconds=0.5),
+        DiskResult(name="none", title=""),
+    )
+    found = samples(render_prometheus(run, replace(evidence, costs=costs, nics=nics, disks=disks)))
     assert [labels["operation"] for labels, _ in found["virtproof_exit_cost_seconds"]] == ["cpuid"] * 3 + ["boot"] * 3
     assert found["virtproof_exit_cost_seconds"][1] == ({"operation": "cpuid", "figure": "median"}, 2e-6)
     assert found["virtproof_nic_packets_per_second"] == [({"nic": "rtl8139"}, 200)]
     assert found["virtproof_nic_exits_per_packet"] == [({"nic": "rtl8139"}, 4)]
+    assert found["virtproof_disk_requests_per_second"] == [({"disk": "ahci"}, 200)]
+    assert found["virtproof_disk_exits_per_request"] == [({"disk": "ahci"}, 3)]
     assert found["virtproof_start_time_seconds"] == [({}, 1763807047)]
     assert found["virtproof_waiver_expiry_time_seconds"] == [({"id": "kvm.device", "owner": "jane"}, 1767225600)]
 

@@ -21,13 +21,14 @@ import pytest
 
 from tests.reports.conftest import made_run, passing_case
 from virtproof import reports
-from virtproof.reports.charts import cost_chart, nic_rows
+from virtproof.reports.charts import cost_chart, disk_rows, nic_rows
 from virtproof.reports.html import render_html
 from virtproof.results import (
     Backend,
     Baseline,
     Change,
     CostResult,
+    DiskResult,
     Evidence,
     KnownDeviation,
     NicResult,
@@ -356,13 +357,32 @@ def test_adapters_are_drawn_where_they_were_measured(runs: dict[str, Pair]) -> N
     assert "Network adapters" not in Page(render_html(run, evidence)).text
 
 
+def test_controllers_are_drawn_by_requests_of_their_size(runs: dict[str, Pair]) -> None:
+    run, evidence = runs["healthy"]
+    disks = (
+        DiskResult(name="lsi-4k", title="", requests=100, size=4096, exits=300, seconds=0.5),
+        DiskResult(name="pvscsi-4k", title="", requests=100, size=4096, exits=100, seconds=0.25),
+        DiskResult(name="lsi-64k", title="", requests=10, size=65536, exits=30, seconds=1.0),
+        DiskResult(name="none", title="", reason="no <driver>"),
+    )
+    rows = disk_rows(disks)
+    assert [(row.rate_bar.width, row.exits_bar.width) for row in rows] == [(240, 480), (480, 160), (480, 480)]
+    assert [round(row.megabytes, 2) for row in rows] == [0.82, 1.64, 0.66]
+    page = Page(render_html(run, replace(evidence, disks=disks)))
+    for words in ("none (no <driver>)", "200 (0.8)", "Disk controllers"):
+        assert words in page.text
+    assert "Network adapters" not in page.text
+    assert "Disk controllers" not in Page(render_html(run, evidence)).text
+
+
 @pytest.mark.parametrize("value", [-(2**63), 0, 2**64 - 1])
 def test_figures_that_make_no_sense_are_drawn_somewhere(runs: dict[str, Pair], value: int) -> None:
     run, evidence = runs["healthy"]
     cost = CostResult(name="x", title="", samples=1, minimum=value, median=value, p99=value, tsc_khz=value,
                       histogram=((value, value), (value,), (), (1, 1)))  # fmt: skip
     nic = NicResult(name="x", title="", packets=max(value, 1), exits=value, seconds=1e-300)
-    page = Page(render_html(run, replace(evidence, costs=(cost,), nics=(nic,))))
+    disk = DiskResult(name="x", title="", requests=max(value, 1), size=value, exits=value, seconds=1e-9)
+    page = Page(render_html(run, replace(evidence, costs=(cost,), nics=(nic,), disks=(disk,))))
     for attrs in page.all("rect", "line"):
         assert all(0 <= float(attrs[name]) <= 480 for name in ("x", "width", "x1") if name in attrs)
 

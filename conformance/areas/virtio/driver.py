@@ -1,6 +1,7 @@
-"""Network adapter and disk under drivers: programs in C that keep the queues turning (devices/virtio_net.c, virtio_blk.c).
+"""Network adapter and disks under drivers: programs in C that keep the queues turning (devices/virtio_*.c).
 
-What the adapter sends comes back through a loopback, or is counted.
+What the adapter sends comes back through a loopback, or is counted.  What the driver of the SCSI host observes is in
+devices/scsi.h, at the test of that name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from functools import partial
 from virtproof.conformance.case import At, Case, HostScript, Program, Script
 from virtproof.conformance.compare import mnemonic
 from virtproof.conformance.guest import GuestStopped, check_program, run_program
+from virtproof.conformance.scsi_rig import SECTORS as SCSI_SECTORS
+from virtproof.conformance.scsi_rig import driver_of
 from virtproof.conformance.virtio import BAR, CONTENT, FUNCTION, MAC, MSIX, PORTS, SECTORS, Medium, virtio
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
@@ -18,6 +21,7 @@ from virtproof.spec.cite import Cite
 from virtproof.vmm.board import Board
 from virtproof.vmm.devices.virtio.blk import VirtioBlk
 from virtproof.vmm.devices.virtio.net import VirtioNet
+from virtproof.vmm.devices.virtio.scsi import VirtioScsi
 from virtproof.vmm.devices.virtio.transport import BAR_SIZE
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.machine import Machine
@@ -130,6 +134,9 @@ def driven(
     return script(name, title, partial(check_program, guest, furnish=furnish), virtio(where), 2)
 
 
+on_host = partial(
+    driver_of("virtio", "virtio_scsi", virtio("'SCSI Host Device', 'Device Operation: Request Queues'")), VirtioScsi
+)
 DISK = "'Block Device', 'Device Operation'"
 # fmt: off
 CASES: tuple[Case, ...] = (
@@ -142,5 +149,10 @@ CASES: tuple[Case, ...] = (
     driven("virtio.blk.capacity_driver", "A driver reads how large the disk is", "'Block Device', 'Device configuration layout'", disk, "virtio_blk", "capacity", observations=(SECTORS, 512)),
     driven("virtio.blk.written", "What a driver has written and flushed it reads again", DISK, disk, "virtio_blk", "written", SECTORS, 16, observations=(2 * SECTORS + 1, SECTORS, 2 * SECTORS // 16 + 1)),
     driven("virtio.blk.by_interrupt", "A driver that halts is woken for each request", DISK, disk, "virtio_blk", "by_interrupt", 32, observations=(32, sum(CONTENT[: 32 * 512 : 512]), 32), irqchip=True),
+    on_host("virtio.scsi.drv.capacity",   "The disk of a SCSI host is ready, and so large",      "capacity", (1, 0, SCSI_SECTORS - 1, 512), priority=2),
+    on_host("virtio.scsi.drv.batches",    "Sixteen requests with one notification",              "batches", (64,), priority=2),
+    on_host("virtio.scsi.drv.scattered",  "Data from and into four pieces",                      "scattered", (1, 1, 0), priority=2),
+    on_host("virtio.scsi.drv.errors",     "Errors are told, and what follows goes well",         "errors", (2, 5, 0x21, 1, 1), priority=2),
+    on_host("virtio.scsi.drv.interrupts", "An interrupt for each completion, and none without",  "interrupt_driven", (21, 20, 0), priority=2),
 )
 # fmt: on

@@ -1,4 +1,4 @@
-"""``virtproof bench``: what exits, page walks and packets cost on this host."""
+"""``virtproof bench``: what exits, page walks, packets and reads of disks cost on this host."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import click
 from virtproof.cli import execution
 from virtproof.cli.screen import progress, say, table
 from virtproof.cli.stop import StopRequest
-from virtproof.results import CostResult, NicResult
+from virtproof.results import CostResult, DiskResult, NicResult
 
 if TYPE_CHECKING:
     from virtproof.guest_payloads.adapters import Carried
     from virtproof.guest_payloads.bench import Cost, Operation
+    from virtproof.guest_payloads.controllers import Served
     from virtproof.vmm.engine import Engine
 
 SCHEMA = "virtproof.bench/1"
@@ -33,26 +34,29 @@ BARS, WIDTH = " ▁▂▃▄▅▆▇█", 16
 @execution.engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a program.")
 def command(names: tuple[str, ...], rounds: int, engine: str, as_json: bool) -> int:
-    """Measure what exits, page walks, booting and packets cost.  Nothing is judged.
+    """Measure what exits, page walks, booting, packets and reads of disks cost.  Nothing is judged.
 
-    NAMES limit it to some operations or network adapters.  Figures of operations are minimum, median and 99th
-    percentile of a guest's own readings of its time stamp counter; the histogram goes from the minimum to the 99th
-    percentile, on a logarithmic scale.
+    NAMES limit it to some operations, network adapters or disk controllers.  Figures of operations are minimum, median
+    and 99th percentile of a guest's own readings of its time stamp counter; the histogram goes from the minimum to the
+    99th percentile, on a logarithmic scale.
 
     \b
     Examples:
       virtproof bench
       virtproof bench cpuid pio_out --rounds 4000
       virtproof bench e1000 vmxnet3 virtio-net
+      virtproof bench 53c1030 pvscsi virtio-blk
       virtproof bench --json | jq '.costs[] | {name, median}'
 
     Exit code 0, whatever the figures.
     """
     from virtproof.guest_payloads.adapters import ADAPTERS
     from virtproof.guest_payloads.bench import OPERATIONS
+    from virtproof.guest_payloads.controllers import CONTROLLERS
     from virtproof.vmm.engines.opening import open_engine
 
-    known = [operation.name for operation in OPERATIONS] + ["boot"] + [adapter.name for adapter in ADAPTERS]
+    models = (*ADAPTERS, *CONTROLLERS)
+    known = [*(operation.name for operation in OPERATIONS), "boot", *(model.name for model in models)]
     if unknown := [name for name in names if name not in known]:
         raise click.UsageError(f"no operation {unknown[0]!r}; there are: {', '.join(known)}")
     chosen = [operation for operation in OPERATIONS if not names or operation.name in names]
@@ -60,6 +64,7 @@ def command(names: tuple[str, ...], rounds: int, engine: str, as_json: bool) -> 
         backend = opened.backend
         costs = measured(opened, chosen, rounds, stop, booting=not names or "boot" in names)
         packets = carried(opened, stop, names)
+        reads = served(opened, stop, names)
     if as_json:
         document = {
             "schema": SCHEMA,
@@ -67,12 +72,13 @@ def command(names: tuple[str, ...], rounds: int, engine: str, as_json: bool) -> 
             "backend": asdict(backend),
             "costs": [figures(cost) for cost in costs],
             "nics": [asdict(nic_result(one)) for one in packets],
+            "disks": [asdict(disk_result(one)) for one in reads],
         }
         click.echo(json.dumps(document, indent=1))
     else:
         if backend.software is not False:
             say(f"note: guests run on {backend.name}: these are the costs of an emulator")
-        for line in (*lines(costs), *nic_lines(packets)):
+        for line in (*lines(costs), *nic_lines(packets), *disk_lines(reads)):
             say(line)
     return 130 if stop.asked else 0
 
@@ -110,11 +116,34 @@ def carried(engine: Engine, stop: StopRequest, names: Sequence[str] = ()) -> lis
     return found
 
 
+def served(engine: Engine, stop: StopRequest, names: Sequence[str] = ()) -> list[Served]:
+    """Read with each controller, or those in ``names``; fewer when asked to stop."""
+    from virtproof.guest_payloads.controllers import CONTROLLERS, LOADS, serve
+
+    rows = [(one, load) for load in LOADS for one in CONTROLLERS if not names or one.name in names]
+    found: list[Served] = []
+    with progress("reads", len(rows)) as step:
+        for controller, load in rows:
+            if stop.asked:
+                break
+            found.append(serve(engine, controller, load))
+            step(found[-1].name)
+    return found
+
+
 def nic_result(one: Carried) -> NicResult:
     """Return what an adapter has carried as the evidence of a run keeps it."""
     return NicResult(
         name=one.name, title=one.title, reason=one.reason, packets=one.packets, exits=one.exits, seconds=one.seconds
     )
+
+
+def disk_result(one: Served) -> DiskResult:
+    """Return what a controller has read as the evidence of a run keeps it."""
+    return DiskResult(
+        name=one.name, title=one.title, reason=one.reason,
+        requests=one.requests, size=one.load.size, exits=one.exits, seconds=one.seconds,
+    )  # fmt: skip
 
 
 def cost_result(cost: Cost) -> CostResult:
@@ -145,6 +174,11 @@ def costs_of(engine: Engine, stop: StopRequest) -> tuple[CostResult, ...]:
 def nics_of(engine: Engine, stop: StopRequest) -> tuple[NicResult, ...]:
     """Let every adapter carry packets once, for a run's evidence."""
     return tuple(map(nic_result, carried(engine, stop)))
+
+
+def disks_of(engine: Engine, stop: StopRequest) -> tuple[DiskResult, ...]:
+    """Let every controller read once, for a run's evidence."""
+    return tuple(map(disk_result, served(engine, stop)))
 
 
 def figures(cost: Cost) -> Mapping[str, object]:
@@ -214,3 +248,16 @@ def nic_lines(found: Sequence[Carried]) -> list[str]:
             rate = f"{one.packets / one.seconds:.0f}"
             rows.append((one.name, f"{one.exits / one.packets:.3f}", rate, one.title))
     return ["", *table(("adapter", "exits/packet", "packets/s", "what"), rows)] if rows else []
+
+
+def disk_lines(found: Sequence[Served]) -> list[str]:
+    """Return the table of disk controllers for people; none without any."""
+    rows = []
+    for one in found:
+        if one.reason:
+            rows.append((one.name, "", "", "", f"{one.title}: not measured, {one.reason}"))
+        else:
+            rate = one.requests / one.seconds
+            megabytes = rate * one.load.size / 1e6
+            rows.append((one.name, f"{one.exits / one.requests:.3f}", f"{rate:.0f}", f"{megabytes:.1f}", one.title))
+    return ["", *table(("controller", "exits/request", "requests/s", "MB/s", "what"), rows)] if rows else []

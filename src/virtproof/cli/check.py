@@ -9,7 +9,7 @@ import click
 
 from virtproof.cli import execution, folder, inputs, outputs
 from virtproof.cli.annotations import GITLAB_FILE, github, gitlab, json_without_commands, without_commands
-from virtproof.cli.bench import costs_of, nics_of
+from virtproof.cli.bench import costs_of, disks_of, nics_of
 from virtproof.cli.choice import case_options, select
 from virtproof.cli.gate import Condition, Gate, gate, lines
 from virtproof.cli.repeat import Repetitions
@@ -17,7 +17,7 @@ from virtproof.cli.screen import say, show_report
 from virtproof.cli.stop import StopRequest
 from virtproof.cli.verdict import Started, make_run
 from virtproof.reports.formats import FORMATS
-from virtproof.results import CostResult, Evidence, NicResult, Run
+from virtproof.results import CostResult, DiskResult, Evidence, NicResult, Run
 from virtproof.results_manifest import MANIFEST, dump_manifest
 
 
@@ -54,7 +54,9 @@ from virtproof.results_manifest import MANIFEST, dump_manifest
     type=click.Choice(["github", "gitlab"]),
     help="Give the reasons of the gate to this CI: workflow commands, or a code quality report in the folder.",
 )
-@click.option("--bench", is_flag=True, help="Measure what exits and packets cost, too; the report shows it.")
+@click.option(
+    "--bench", is_flag=True, help="Measure what exits, packets and reads of disks cost, too; the report shows it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print run.json and not the verdict in words.")
 def command(
     ids: tuple[str, ...],
@@ -115,6 +117,7 @@ def command(
         not_proven = []
         costs: Sequence[CostResult] = ()
         nics: Sequence[NicResult] = ()
+        disks: Sequence[DiskResult] = ()
         backend = None
         try:
             with open_engine(engine) as opened:
@@ -122,7 +125,7 @@ def command(
                 for _ in range(repeat):
                     repetitions.add(execution.run(cases, engine=opened, workers=workers, stop=stop))
                 if bench:
-                    costs, nics = costs_of(opened, stop), nics_of(opened, stop)
+                    costs, nics, disks = costs_of(opened, stop), nics_of(opened, stop), disks_of(opened, stop)
         except EngineUnavailable as fault:
             not_proven.append(f"Why no guest was run: {fault.tried}: {fault.saw}. To do: {fault.remedy}.")
         results = repetitions.results()
@@ -142,6 +145,7 @@ def command(
             backend=backend,
             costs=costs,
             nics=nics,
+            disks=disks,
         )
         files = documents(run, evidence)
         state = gate(run, evidence, [Condition(one) for one in conditions], earlier) if conditions else None

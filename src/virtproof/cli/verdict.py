@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from virtproof import __version__
 from virtproof.cli.execution import count
-from virtproof.results import CaseResult, CostResult, Evidence, NicResult, Outcome, Run, Verdict
+from virtproof.results import CaseResult, CostResult, DiskResult, Evidence, NicResult, Outcome, Run, Verdict
 
 if TYPE_CHECKING:
     from virtproof.probes.profile import Profile, Waiver
@@ -48,6 +48,7 @@ def make_run(
     baseline: tuple[Run, Evidence | None] | None = None,
     costs: Sequence[CostResult] = (),
     nics: Sequence[NicResult] = (),
+    disks: Sequence[DiskResult] = (),
 ) -> tuple[Run, Evidence]:
     """Judge, and say what the judgement rests on.  An interrupted run has no verdict but that.
 
@@ -93,6 +94,7 @@ def make_run(
         backend=backend,
         costs=tuple(costs),
         nics=tuple(nics),
+        disks=tuple(disks),
     )
     if baseline:
         from virtproof.results_compare import compare
