@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.fault import Fault
 from virtproof.vmm import cpuid as features
+from virtproof.vmm.allowance import Allowance, of_this_thread
 from virtproof.vmm.bus import Bus, Trace
 from virtproof.vmm.devices.serial import Serial
 from virtproof.vmm.engine import Accesses, Engine, Vcpu
@@ -229,7 +229,7 @@ class Machine:
         )
 
     def run(self, seconds: float, *, only: Container[int] | None = None) -> Exit | Timeout:
-        """Run the guest until a vCPU stops it, ``stop`` is called, or ``seconds`` have passed.
+        """Run the guest until a vCPU stops it, ``stop`` is called, or ``seconds`` have passed in which it could run.
 
         A guest that halts goes on where a timer or a descriptor of a device is still to come.  A machine with several
         vCPUs has halted when all have; ``stopped_by`` says which one stopped it.  ``only`` those whose index is in
@@ -239,13 +239,13 @@ class Machine:
         if self._crew is not None:
             self.stopped_by, stopped = self._crew.run(seconds, only)
             return stopped
-        end = monotonic() + seconds
-        with guard(self.vcpu, seconds) as whole:
+        allowance = of_this_thread(seconds)
+        with guard(self.vcpu, seconds, allowance) as whole:
             while True:
                 stopped = self._slice()
                 if self._stopping or not isinstance(stopped, Interrupted | Halt):
                     return stopped
-                if whole.expired or monotonic() >= end:
+                if whole.expired or allowance.left() <= 0:
                     return Timeout(seconds)
                 if isinstance(stopped, Interrupted):
                     self.events.poll()
@@ -256,11 +256,11 @@ class Machine:
                 elif self.vcpu.controller is None:
                     self.events.poll(int(SLICE * 1e9))
                 else:
-                    self._rest(end)
+                    self._rest(allowance)
 
-    def _rest(self, end: float) -> None:
+    def _rest(self, allowance: Allowance) -> None:
         """Sleep in a halt until something wakes the vCPU, or nothing can any more."""
-        while not self.vcpu.wakeful and self.events.waiting and not self._stopping and monotonic() < end:
+        while not self.vcpu.wakeful and self.events.waiting and not self._stopping and allowance.left() > 0:
             self.events.poll(int(SLICE * 1e9))
 
     def _slice(self) -> Exit:

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from time import monotonic
 
 from virtproof.spec.fault import Fault
+from virtproof.vmm.allowance import Allowance
 from virtproof.vmm.engine import Accesses, Vcpu
 from virtproof.vmm.events import EventLoop
 from virtproof.vmm.exits import Exit, Halt, Interrupted, Timeout
@@ -96,7 +97,6 @@ class Crew:
         That is (0, Interrupted) where ``end`` was called.  Raises what a device raised, and Fault where a vCPU cannot
         be stopped.
         """
-        deadline = monotonic() + seconds
         self._ending, self._halted, self._stopped, self._error = False, 0, None, None
         threads = [
             threading.Thread(target=self._serve, args=(index, vcpu), name=f"vCPU {index}", daemon=True)
@@ -107,7 +107,7 @@ class Crew:
         try:
             for thread in threads:
                 thread.start()
-            timed_out = self._loop(deadline)
+            timed_out = self._loop(Allowance(seconds))
         finally:
             self._join(threads)
         if self._error is not None:
@@ -116,7 +116,7 @@ class Crew:
             return self._stopped
         return 0, Timeout(seconds) if timed_out else Interrupted()
 
-    def _loop(self, deadline: float) -> bool:
+    def _loop(self, allowance: Allowance) -> bool:
         """Look after timers and descriptors until the run ends; say whether that was because time is up."""
         poll = select.poll()
         poll.register(self._wakes, select.POLLIN)
@@ -130,7 +130,7 @@ class Crew:
                 if self._halted == self._running and not waiting and not self._wakeful():
                     self._stopped = 0, Halt()
                     return False
-            left = deadline - monotonic()
+            left = allowance.left()
             if left <= 0:
                 return not self._ending
             if due is not None:

@@ -12,6 +12,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self
 
+from virtproof.vmm.allowance import Allowance
+
 KICK_INTERVAL = 0.01  # seconds between kicks once a deadline has passed
 
 
@@ -22,10 +24,13 @@ class Kickable(Protocol):
 
 
 class Guard:
-    """A deadline for one vCPU; ``expired`` says that it has passed.  Use it as a context manager."""
+    """A deadline for one vCPU; ``expired`` says that it has passed.  Use it as a context manager.
 
-    def __init__(self, watchdog: Watchdog, vcpu: Kickable, seconds: float) -> None:
-        self.vcpu, self.seconds = vcpu, seconds
+    With an ``allowance`` it has not passed before that is used up.
+    """
+
+    def __init__(self, watchdog: Watchdog, vcpu: Kickable, seconds: float, allowance: Allowance | None = None) -> None:
+        self.vcpu, self.seconds, self._allowance = vcpu, seconds, allowance
         self.expired = False
         self.next_kick = 0.0
         self._watchdog = watchdog
@@ -37,6 +42,18 @@ class Guard:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._watchdog.remove(self)
+
+    def look(self, now: float) -> None:
+        """Kick the vCPU where it is time to."""
+        if self.next_kick > now:
+            return
+        left = 0.0 if self.expired or self._allowance is None else self._allowance.left()
+        if left > 0:
+            self.next_kick = now + left
+            return
+        self.expired = True
+        self.vcpu.kick()
+        self.next_kick = now + KICK_INTERVAL
 
 
 class Watchdog:
@@ -67,10 +84,7 @@ class Watchdog:
             while True:
                 now = monotonic()
                 for guard in self._guards:
-                    if guard.next_kick <= now:
-                        guard.expired = True
-                        guard.vcpu.kick()
-                        guard.next_kick = now + KICK_INTERVAL
+                    guard.look(now)
                 self._wakes_at = min((guard.next_kick for guard in self._guards), default=float("inf"))
                 self._changed.wait(self._wakes_at - now if self._guards else None)
 
@@ -87,6 +101,6 @@ def _forget_after_fork() -> None:
 os.register_at_fork(after_in_child=_forget_after_fork)
 
 
-def guard(vcpu: Kickable, seconds: float) -> Guard:
-    """Return a guard that kicks ``vcpu`` when ``seconds`` have passed since it was entered."""
-    return Guard(_watchdog, vcpu, seconds)
+def guard(vcpu: Kickable, seconds: float, allowance: Allowance | None = None) -> Guard:
+    """Return a guard that kicks ``vcpu`` when ``seconds`` have passed since it was entered, and ``allowance`` has."""
+    return Guard(_watchdog, vcpu, seconds, allowance)

@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from virtproof.spec.fault import Fault
+from virtproof.vmm.allowance import Allowance
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -109,11 +110,11 @@ class WorkerPool(Generic[T, R]):
     def map(self, items: Iterable[T], seconds: float) -> Iterator[tuple[T, R | WorkerDied | WorkerTimedOut]]:
         """Yield each item with what ``target`` made of it, in order of completion.
 
-        Each item has ``seconds`` before its worker is killed.  Leaving the iterator early, by an exception or
-        otherwise, kills the workers that are busy.
+        Each item has ``seconds`` in which its worker could run before that is killed.  Leaving the iterator early, by
+        an exception or otherwise, kills the workers that are busy.
         """
         todo = iter(items)
-        busy: dict[_Worker, tuple[T, float]] = {}
+        busy: dict[_Worker, tuple[T, Allowance]] = {}
         done: deque[tuple[T, R | WorkerDied | WorkerTimedOut]] = deque()
         more = True
         try:
@@ -125,19 +126,18 @@ class WorkerPool(Generic[T, R]):
                         more = False
                         break
                     worker = self._idle(busy)
-                    busy[worker] = item, time.monotonic() + seconds
+                    busy[worker] = item, Allowance(seconds, pid=worker.pid)
                     worker.send(item, seconds)
                 if not busy:
                     return
-                for worker in _ready(busy, min(deadline for _, deadline in busy.values())):
+                for worker in _ready(busy, min(allowance.left() for _, allowance in busy.values())):
                     answer = worker.receive()
                     if answer is None:
                         continue
                     done.append((busy.pop(worker)[0], answer))
                     if worker.dead:
                         self._drop(worker)
-                now = time.monotonic()
-                for worker in [worker for worker, (_, deadline) in busy.items() if deadline <= now]:
+                for worker in [worker for worker, (_, allowance) in busy.items() if allowance.left() <= 0]:
                     done.append((busy.pop(worker)[0], WorkerTimedOut(seconds)))
                     self._drop(worker)
                 while done:
@@ -149,7 +149,7 @@ class WorkerPool(Generic[T, R]):
                 for worker in busy:
                     self._drop(worker)
 
-    def _idle(self, busy: dict[_Worker, tuple[T, float]]) -> _Worker:
+    def _idle(self, busy: Container[_Worker]) -> _Worker:
         for worker in self._workers:
             if worker not in busy:
                 return worker
@@ -332,14 +332,13 @@ def _framed(data: bytes) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
-def _ready(workers: Iterable[_Worker], deadline: float) -> list[_Worker]:
-    """Wait until some worker has something to say, or the deadline has passed."""
+def _ready(workers: Iterable[_Worker], seconds: float) -> list[_Worker]:
+    """Wait until some worker has something to say, ``seconds`` at most."""
     by_fd = {worker.channel.fileno(): worker for worker in workers}
     poll = select.poll()
     for fd in by_fd:
         poll.register(fd, select.POLLIN)
-    timeout = max(0.0, deadline - time.monotonic()) * 1000
-    return [by_fd[fd] for fd, _ in poll.poll(timeout + 1)]
+    return [by_fd[fd] for fd, _ in poll.poll(max(0.0, seconds) * 1000 + 1)]
 
 
 def _reaped(pid: int) -> bool:
