@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 
 from virtproof.conformance.case import Case, HostScript, Program, Row
@@ -14,11 +15,13 @@ from virtproof.conformance.limits import limit
 from virtproof.guest_payloads.table import Observation, Phase
 from virtproof.guest_payloads.trampoline import Answer
 from virtproof.results import CaseResult, Check, Verdict
-from virtproof.spec.fault import Fault
+from virtproof.spec.fault import Fault, unforeseen
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.exits import Exit, Halt, InternalError, Shutdown
 
 STOPS: dict[str, type[Exit]] = {"shutdown": Shutdown, "internal error": InternalError, "halt": Halt}
+
+TRACEBACK_LINES = 100  # of a bug of ours: the last ones, where it happened
 
 
 def execute(case: Case, engine: Engine) -> CaseResult:
@@ -48,7 +51,8 @@ def execute(case: Case, engine: Engine) -> CaseResult:
     except Fault as fault:
         verdict, reason = Verdict.ERROR, str(fault)
     except Exception as bug:  # one broken case must not end the run
-        verdict, reason = Verdict.ERROR, f"bug in virtproof: {type(bug).__name__}: {bug}"
+        verdict, reason = Verdict.ERROR, f"bug in virtproof: {unforeseen(bug)}"
+        evidence = tuple("".join(traceback.format_exception(bug)).splitlines()[-TRACEBACK_LINES:])
     return result_of(case, verdict, reason, checks, evidence, time.perf_counter() - started)
 
 

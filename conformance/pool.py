@@ -9,7 +9,7 @@ from virtproof.conformance.case import Case
 from virtproof.conformance.execute import result_of
 from virtproof.results import CaseResult, Verdict
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.worker import WorkerDied, WorkerPool, WorkerTimedOut
+from virtproof.vmm.worker import WorkerDied, WorkerPool, WorkerRaised, WorkerTimedOut
 
 GRACE = 10.0  # seconds beyond a guest's own limit, which the watchdog enforces, before the worker is killed
 
@@ -52,5 +52,7 @@ def _results(batch: Batch, answer: Answered, engine: Engine) -> tuple[CaseResult
             return (result_of(batch[0], Verdict.CRASH, f"stuck in the kernel: {answer}", seconds=answer.seconds),)
         case WorkerDied(crashed=True) if engine.name == "software":  # its translator aborts on some code
             return (result_of(batch[0], Verdict.CRASH, f"the software engine did not survive the guest: {answer}"),)
-        case _:  # an exception in the target is one of these too
+        case WorkerRaised(traceback=lines):
+            return (result_of(batch[0], Verdict.ERROR, str(answer), evidence=tuple(lines.splitlines())),)
+        case _:
             return (result_of(batch[0], Verdict.ERROR, str(answer)),)

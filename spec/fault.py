@@ -18,3 +18,8 @@ class Fault(Exception):
     def __str__(self) -> str:
         text = f"{self.tried}: {self.saw}"
         return f"{text}\n  to do: {self.remedy}" if self.remedy else text
+
+
+def unforeseen(error: BaseException) -> str:
+    """Tell of an exception that is no ``Fault`` in one line: its kind, its text, and what notes say of its place."""
+    return "; ".join((f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())))

@@ -16,6 +16,9 @@ Policy, the same for ports and memory:
   one overlaps a wired device, or a window that comes before it, it does not answer.
 
 The loop that repeats string I/O is the engine's: here each item is one access.
+
+What a device raises ends the run of its machine, whatever the guest did to bring it about: the exception, with a note
+that names the device and the access (PEP 678), comes out of ``Machine.run``.
 """
 
 from bisect import bisect_right
@@ -130,10 +133,14 @@ class Bus:
     def pio_in(self, port: int, size: int) -> int:
         """IN: ``size`` bytes, little-endian, as an unsigned number."""
         home = self._ports.get(port)
-        if home is not None and size in home[2]:
-            value = home[0].read(home[1], size) & (1 << 8 * size) - 1
-        else:
-            value = _read_pieces(self._ports.get, port, size)
+        try:
+            if home is not None and size in home[2]:
+                value = home[0].read(home[1], size) & (1 << 8 * size) - 1
+            else:
+                value = _read_pieces(self._ports.get, port, size)
+        except Exception as error:
+            self._tell(error, "pio", port, size, "read")
+            raise
         if self.trace is not None:
             self.trace("pio", port, size, False, value)
         return value
@@ -143,24 +150,32 @@ class Bus:
         if self.trace is not None:
             self.trace("pio", port, size, True, value)
         home = self._ports.get(port)
-        if home is not None and size in home[2]:
-            home[0].write(home[1], size, value)
-        else:
-            _write_pieces(self._ports.get, port, size, value)
+        try:
+            if home is not None and size in home[2]:
+                home[0].write(home[1], size, value)
+            else:
+                _write_pieces(self._ports.get, port, size, value)
+        except Exception as error:
+            self._tell(error, "pio", port, size, f"write of {value:#x}")
+            raise
 
     def mmio_read(self, address: int, length: int) -> int:
         """Load 1 to 8 bytes from a guest-physical address that no memory slot backs."""
         at = bisect_right(self._bases, address) - 1
         region = self._mmio[at] if at >= 0 else None
-        if (
-            region is not None
-            and length <= region.width
-            and length in _ALIGNED[address & 7]
-            and address + length <= region.end
-        ):
-            value = region.device.read(address - region.origin, length) & (1 << 8 * length) - 1
-        else:
-            value = _read_pieces(self._mmio_home, address, length)
+        try:
+            if (
+                region is not None
+                and length <= region.width
+                and length in _ALIGNED[address & 7]
+                and address + length <= region.end
+            ):
+                value = region.device.read(address - region.origin, length) & (1 << 8 * length) - 1
+            else:
+                value = _read_pieces(self._mmio_home, address, length)
+        except Exception as error:
+            self._tell(error, "mmio", address, length, "read")
+            raise
         if self.trace is not None:
             self.trace("mmio", address, length, False, value)
         return value
@@ -171,15 +186,30 @@ class Bus:
             self.trace("mmio", address, length, True, value)
         at = bisect_right(self._bases, address) - 1
         region = self._mmio[at] if at >= 0 else None
-        if (
-            region is not None
-            and length <= region.width
-            and length in _ALIGNED[address & 7]
-            and address + length <= region.end
-        ):
-            region.device.write(address - region.origin, length, value)
-        else:
-            _write_pieces(self._mmio_home, address, length, value)
+        try:
+            if (
+                region is not None
+                and length <= region.width
+                and length in _ALIGNED[address & 7]
+                and address + length <= region.end
+            ):
+                region.device.write(address - region.origin, length, value)
+            else:
+                _write_pieces(self._mmio_home, address, length, value)
+        except Exception as error:
+            self._tell(error, "mmio", address, length, f"write of {value:#x}")
+            raise
+
+    def _tell(self, error: Exception, kind: Literal["pio", "mmio"], address: int, size: int, access: str) -> None:
+        """Note at an exception which access raised it."""
+        regions = (*self._wired_ports, *self._port_windows) if kind == "pio" else self._mmio
+        for region in regions:
+            if region.base < address + size and address < region.end:
+                where = f"{'port' if kind == 'pio' else 'memory'} {address:#x}"
+                offset = max(address, region.base) - region.origin
+                device = type(region.device).__qualname__
+                error.add_note(f"in a {size}-byte {access} at offset {offset:#x} of {region.name} ({device}; {where})")
+                return
 
     def _mmio_home(self, address: int) -> tuple[Device, int, frozenset[int]] | None:
         at = bisect_right(self._bases, address) - 1

@@ -10,6 +10,7 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -147,7 +148,11 @@ class EventLoop:
             for fd, _ in self._epoll.poll(timeout_ns / 1e9):
                 callback = self._readers.get(fd)  # an earlier callback may have removed it
                 if callback is not None:
-                    callback()
+                    try:
+                        callback()
+                    except Exception as error:
+                        error.add_note(f"in {_name(callback)}, which reads from a descriptor")
+                        raise
         elif timeout_ns > 0:
             time.sleep(timeout_ns / 1e9)
         self._run_due()
@@ -167,7 +172,8 @@ class EventLoop:
             timer.pending = False
             try:
                 timer._callback()
-            except BaseException:
+            except BaseException as error:
+                error.add_note(f"in {_name(timer._callback)}, which a timer called")
                 for late in due[at + 1 :]:  # they are due still
                     heapq.heappush(self._heap, (late.deadline, next(self._order), late))
                 raise
@@ -179,3 +185,11 @@ class EventLoop:
             self._heap = [entry for entry in self._heap if entry[2].pending]
             heapq.heapify(self._heap)
             self._cancelled = 0
+
+
+def _name(callback: Callable[[], None]) -> str:
+    """Name a function, and its class where it is a method."""
+    while isinstance(callback, partial):
+        callback = callback.func
+    function = getattr(callback, "__func__", callback)
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(callback).__qualname__)}"

@@ -28,7 +28,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
-from virtproof.spec.fault import Fault
+from virtproof.spec.fault import Fault, unforeseen
 from virtproof.vmm.allowance import Allowance
 
 T = TypeVar("T")
@@ -318,7 +318,7 @@ def _answer(target: Callable[[Any], Any], item: object) -> bytes:
     try:
         return pickle.dumps(target(item))
     except BaseException as err:
-        return pickle.dumps(WorkerRaised(f"raised {type(err).__name__}: {err}", traceback.format_exc()))
+        return pickle.dumps(WorkerRaised(f"raised {unforeseen(err)}", traceback.format_exc()))
 
 
 def _die_with_parent(parent: int) -> None:

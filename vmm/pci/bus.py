@@ -116,7 +116,11 @@ class ConfigPorts:
         function = self._selected()
         if function is None:
             return 0xFFFF_FFFF
-        return function.read_config(self._address & 0xFC | offset - 4, size)
+        try:
+            return function.read_config(self._address & 0xFC | offset - 4, size)
+        except Exception as error:
+            self._tell(error, function, offset, "a read")
+            raise
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset == 0 and size == 4:
@@ -126,7 +130,19 @@ class ConfigPorts:
             if device is not None:
                 device.write(0, 1, value)
         elif (function := self._selected()) is not None:
-            function.write_config(self._address & 0xFC | offset - 4, size, value)
+            try:
+                function.write_config(self._address & 0xFC | offset - 4, size, value)
+            except Exception as error:
+                self._tell(error, function, offset, "a write")
+                raise
+
+    def _tell(self, error: Exception, function: Function, offset: int, access: str) -> None:
+        """Note at an exception which function's configuration space raised it."""
+        at, register = self._address, self._address & 0xFC | offset - 4
+        who = f"{function.identity.vendor:04x}:{function.identity.device:04x}"
+        error.add_note(
+            f"in {access} of register {register:#x} of PCI function 00:{at.device:02x}.{at.function} ({who})"
+        )
 
     def reset(self) -> None:
         self._address = ConfigAddress(0)

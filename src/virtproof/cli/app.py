@@ -18,7 +18,7 @@ import click
 from virtproof import __version__
 from virtproof.cli.nearest import did_you_mean
 from virtproof.cli.screen import printable
-from virtproof.spec.fault import Fault
+from virtproof.spec.fault import Fault, unforeseen
 
 USAGE = 64
 OWN_ERROR = 4  # those of results.Outcome, which is slow to import
@@ -146,7 +146,8 @@ def _our_bug() -> int:
         traceback.print_exc()
         return OWN_ERROR
     error = sys.exception()
-    text = f"this is a bug in virtproof: {type(error).__name__}: {error}"
+    assert error is not None
+    text = f"this is a bug in virtproof: {unforeseen(error)}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="virtproof-traceback-", suffix=".txt", delete=False, encoding="utf-8"
