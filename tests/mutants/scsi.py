@@ -14,7 +14,6 @@ from virtproof.spec import pvscsi, scsi
 from virtproof.spec.fusion_mpt import IocState, IocStatus, PageType
 from virtproof.spec.pvscsi import Completion, Flags, HostStatus
 from virtproof.spec.scsi import Opcode, Status
-from virtproof.vmm.devices import pvscsi as model
 from virtproof.vmm.devices.lsi_mpt import adapter, buffers, messages, pages, requests
 from virtproof.vmm.devices.lsi_mpt.adapter import LsiMpt
 from virtproof.vmm.devices.lsi_mpt.buffers import Refused
@@ -24,7 +23,12 @@ from virtproof.vmm.devices.lsi_mpt.messages import Messages
 from virtproof.vmm.devices.lsi_mpt.models import MODELS
 from virtproof.vmm.devices.lsi_mpt.pages import ConfigPages
 from virtproof.vmm.devices.lsi_mpt.requests import Requests
-from virtproof.vmm.devices.pvscsi import PvScsi, _Refused, _Rings
+from virtproof.vmm.devices.pvscsi import adapter as model
+from virtproof.vmm.devices.pvscsi import execution
+from virtproof.vmm.devices.pvscsi.adapter import PvScsi
+from virtproof.vmm.devices.pvscsi.execution import Execution
+from virtproof.vmm.devices.pvscsi.execution import Refused as RequestRefused
+from virtproof.vmm.devices.pvscsi.rings import Rings
 from virtproof.vmm.disks.overlay import Overlay
 from virtproof.vmm.pci.function import Function
 from virtproof.vmm.scsi import block, target
@@ -68,22 +72,22 @@ def after(owner: Any, name: str, act: Callable[..., Any]) -> How:
 
 def request_with(change: Callable[[Any], Any]) -> How:
     """Requests are executed as if they were others."""
-    return wrapped(PvScsi, "_executed", lambda original, self, request: original(self, change(request)))
+    return wrapped(Execution, "_executed", lambda original, self, request: original(self, change(request)))
 
 
 def forgiven(status: HostStatus) -> How:
     """What ends with ``status`` goes well, unexecuted."""
 
-    def around(original: Any, self: PvScsi, request: pvscsi.Request) -> Completion:
+    def around(original: Any, self: Execution, request: pvscsi.Request) -> Completion:
         try:
             made: Completion = original(self, request)
-        except _Refused as refused:
+        except RequestRefused as refused:
             if refused.status is not status:
                 raise
             return Completion(request.context, 0, 0, HostStatus.SUCCESS, Status.GOOD)
         return made
 
-    return wrapped(PvScsi, "_executed", around)
+    return wrapped(Execution, "_executed", around)
 
 
 def completion_with(change: Callable[[Completion], Completion]) -> How:
@@ -102,7 +106,7 @@ def keeps_arguments(original: Any, self: PvScsi, value: int) -> None:
     self._arguments += kept
 
 
-def follows_the_producer(original: Any, self: PvScsi, rings: _Rings) -> bool:
+def follows_the_producer(original: Any, self: PvScsi, rings: Rings) -> bool:
     (produced,) = struct.unpack("<I", self.function.dma_read(rings.state, 4))
     if produced - rings.consumed & 0xFFFF_FFFF <= rings.request_entries:
         return bool(original(self, rings))
@@ -112,15 +116,15 @@ def follows_the_producer(original: Any, self: PvScsi, rings: _Rings) -> bool:
     return False
 
 
-def trusts_memory(self: PvScsi, rings: _Rings) -> None:
+def trusts_memory(self: PvScsi, rings: Rings) -> None:
     _, rings.consumed, _, rings.produced, _, _ = struct.unpack("<6I", self.function.dma_read(rings.state, 24))
 
 
-def counts_on_the_driver(self: PvScsi, rings: _Rings) -> None:
+def counts_on_the_driver(self: PvScsi, rings: Rings) -> None:
     self.function.dma_write(rings.state + pvscsi.CMP_CONS, struct.pack("<I", rings.produced))
 
 
-def reads_beyond(original: Any, self: PvScsi, at: int, left: int) -> list[tuple[int, int]]:
+def reads_beyond(original: Any, self: Execution, at: int, left: int) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = original(self, at, left)
     missing = left - sum(length for _, length in found)
     return [*found, (sum(found[-1]), missing)] if missing else found
@@ -133,9 +137,9 @@ def completes_what_is_not_there(original: Any, self: PvScsi, status: HostStatus,
         self._publish()
 
 
-def refuses_nothing(self: PvScsi, request: pvscsi.Request) -> None:
+def refuses_nothing(self: Execution, request: pvscsi.Request) -> None:
     if request.flags & (Flags.TO_HOST | Flags.TO_DEVICE) and not request.length:
-        raise _Refused(HostStatus.BAD_MESSAGE)
+        raise RequestRefused(HostStatus.BAD_MESSAGE)
 
 
 def loses_aborted(original: Any, self: PvScsi, status: HostStatus, **which: int) -> None:
@@ -159,7 +163,7 @@ PVSCSI = (
     card("pvscsi-data-kept", "a command keeps the data of the one before", wrapped(PvScsi, "_begin", keeps_arguments), "pvscsi.cmd.new_cmd_discards"),
     card("pvscsi-request-size", "64 requests are in a page", replaced(pvscsi, "REQUESTS_PER_PAGE", 64), "pvscsi.setup.one_page"),
     card("pvscsi-completion-size", "64 completions are in a page", replaced(pvscsi, "COMPLETIONS_PER_PAGE", 64), "pvscsi.setup.eight_pages"),
-    card("pvscsi-contiguous", "pages of a ring follow each other", replaced(_Rings, "request", lambda self: self.requests[0] + self.consumed % self.request_entries * 128), "pvscsi.setup.noncontig"),
+    card("pvscsi-contiguous", "pages of a ring follow each other", replaced(Rings, "request", lambda self: self.requests[0] + self.consumed % self.request_entries * 128), "pvscsi.setup.noncontig"),
     card("pvscsi-one", "a kick takes one request", replaced(model, "REQUESTS_AT_ONCE", 1), "pvscsi.kick.rw pvscsi.irq.msi pvscsi.io.several"),
     card("pvscsi-non-rw", "KICK_NON_RW_IO does nothing", replaced(pvscsi, "KICK_NON_RW_IO", 0x7000), "pvscsi.kick.nonrw"),
     card("pvscsi-empty-kick", "a kick interrupts even if it finds nothing", after(PvScsi, "_work", lambda self: self._publish()), "pvscsi.kick.empty"),
@@ -167,14 +171,14 @@ PVSCSI = (
     card("pvscsi-early", "completions are shown before they are written", replaced(PvScsi, "_complete", lambda self, completion: setattr(self._rings, "produced", self._rings.produced + 1)), "pvscsi.cmp.order pvscsi.drv.polled"),
     card("pvscsi-context", "contexts have 32 bits", completion_with(lambda done: done._replace(context=done.context & 0xFFFF_FFFF)), "pvscsi.cmp.context"),
     card("pvscsi-index", "indices wrap at 128", replaced(model, "INDEX", 0x7F), "pvscsi.idx.wrap"),
-    card("pvscsi-first-piece", "lists are one piece", wrapped(PvScsi, "_list", lambda original, self, at, left: [(original(self, at, left)[0][0], left)]), "pvscsi.io.sg pvscsi.drv.scattered"),
+    card("pvscsi-first-piece", "lists are one piece", wrapped(Execution, "_list", lambda original, self, at, left: [(original(self, at, left)[0][0], left)]), "pvscsi.io.sg pvscsi.drv.scattered"),
     card("pvscsi-chain", "chain elements are plain ones", replaced(pvscsi, "CHAIN", 0), "pvscsi.io.sg_chain"),
-    card("pvscsi-no-sense", "sense data are not written", replaced(PvScsi, "_write_sense", lambda self, request, sense: 0), "pvscsi.io.sense pvscsi.drv.errors"),
-    card("pvscsi-sense-length", "sense data are written whatever the room", wrapped(PvScsi, "_write_sense", lambda original, self, request, sense: original(self, request._replace(sense_length=18), sense)), "pvscsi.io.sense_zero"),
+    card("pvscsi-no-sense", "sense data are not written", replaced(Execution, "_write_sense", lambda self, request, sense: 0), "pvscsi.io.sense pvscsi.drv.errors"),
+    card("pvscsi-sense-length", "sense data are written whatever the room", wrapped(Execution, "_write_sense", lambda original, self, request, sense: original(self, request._replace(sense_length=18), sense)), "pvscsi.io.sense_zero"),
     card("pvscsi-selection", "a target that is not there answers", forgiven(HostStatus.SELECTION_TIMEOUT), "pvscsi.io.selto pvscsi.io.several"),
     card("pvscsi-underrun", "underruns are not told", completion_with(lambda done: done._replace(host_status=0) if done.host_status == HostStatus.UNDERRUN else done), "pvscsi.io.underrun"),
     card("pvscsi-lun", "only byte 1 of a LUN counts", request_with(lambda request: request._replace(lun=b"\0" + request.lun[1:2] + bytes(6))), "pvscsi.io.lun_bytes"),
-    card("pvscsi-no-data", "a direction without data is an error", first(PvScsi, "_executed", refuses_nothing), "pvscsi.io.zero_data"),
+    card("pvscsi-no-data", "a direction without data is an error", first(Execution, "_executed", refuses_nothing), "pvscsi.io.zero_data"),
     card("pvscsi-acknowledge", "INTR_STATUS cannot be cleared", without(PvScsi, "_acknowledge"), "pvscsi.irq.status_w1c"),
     card("pvscsi-unmasked", "the pin ignores INTR_MASK", after(PvScsi, "_interrupt", lambda self: self.function.set_intx(bool(self._pending))), "pvscsi.irq.mask"),
     card("pvscsi-messages", "there are no messages", replaced(Function, "send_message", lambda self, vector=0: False), "pvscsi.irq.msi"),
@@ -183,16 +187,16 @@ PVSCSI = (
     card("pvscsi-reset-absent", "a target that is not there can be reset", wrapped(PvScsi, "_reset_device", lambda original, *rest: original(*rest) or True), "pvscsi.reset_device"),
     card("pvscsi-kick-early", "a kick without rings interrupts", first(PvScsi, "_kick", lambda self: setattr(self, "_pending", 1)), "hostile.pvscsi.kick_before_setup"),
     card("pvscsi-setup", "SETUP_RINGS never fails", wrapped(PvScsi, "_set_up", lambda original, *rest: original(*rest) or True), "hostile.pvscsi.setup_zero_pages hostile.pvscsi.setup_33_pages hostile.pvscsi.setup_ppn_oob"),
-    card("pvscsi-sizes", "rings have any size", replaced(model, "_is_ring", bool), "hostile.pvscsi.setup_not_pow2"),
+    card("pvscsi-sizes", "rings have any size", replaced(model, "is_ring", bool), "hostile.pvscsi.setup_not_pow2"),
     card("pvscsi-jump", "a producer index is followed anywhere", wrapped(PvScsi, "_take", follows_the_producer), "hostile.pvscsi.prod_jump"),
     card("pvscsi-busy", "a kick has a thousand turns", replaced(model, "REQUESTS_AT_ONCE", 1000), "hostile.pvscsi.prod_race"),
     card("pvscsi-trust", "its own indices are in guest memory", first(PvScsi, "_take", trusts_memory), "hostile.pvscsi.cons_tamper"),
     card("pvscsi-overflow", "completions overwrite each other", first(PvScsi, "_take", counts_on_the_driver), "hostile.pvscsi.cmp_overflow"),
-    card("pvscsi-no-end", "a list without an end has no data", replaced(PvScsi, "_refuse", lambda self: []), "hostile.pvscsi.sg_loop"),
-    card("pvscsi-over-read", "a short list goes on behind its end", wrapped(PvScsi, "_list", reads_beyond), "hostile.pvscsi.sg_short"),
-    card("pvscsi-length", "data have any length", replaced(model, "LARGEST_TRANSFER", 1 << 65), "hostile.pvscsi.datalen_huge"),
+    card("pvscsi-no-end", "a list without an end has no data", replaced(Execution, "_refuse", lambda self: []), "hostile.pvscsi.sg_loop"),
+    card("pvscsi-over-read", "a short list goes on behind its end", wrapped(Execution, "_list", reads_beyond), "hostile.pvscsi.sg_short"),
+    card("pvscsi-length", "data have any length", replaced(execution, "LARGEST_TRANSFER", 1 << 65), "hostile.pvscsi.datalen_huge"),
     card("pvscsi-direction", "directions may conflict", forgiven(HostStatus.BAD_MESSAGE), "hostile.pvscsi.dir_conflict"),
-    card("pvscsi-sense-claimed", "senseLen is what was asked for", replaced(PvScsi, "_write_sense", lambda self, request, sense: request.sense_length), "hostile.pvscsi.sense_oob"),
+    card("pvscsi-sense-claimed", "senseLen is what was asked for", replaced(Execution, "_write_sense", lambda self, request, sense: request.sense_length), "hostile.pvscsi.sense_oob"),
     card("pvscsi-out-of-band", "the flag for CDBs out of band is ignored", request_with(lambda request: request._replace(flags=request.flags & ~2)), "hostile.pvscsi.oob_cdb_flag"),
     card("pvscsi-no-command", "data without a command fail", first(PvScsi, "_continue", lambda self, value: self._command or setattr(self, "_status", pvscsi.FAILED)), "hostile.pvscsi.cmd_data_overflow"),
     card("pvscsi-late", "what waits outlives a reset", replaced(PvScsi, "_drop", lambda self: None), "hostile.pvscsi.reset_inflight"),

@@ -10,7 +10,8 @@ import pytest
 from tests.vmm.pci.wires import Wires
 from virtproof.spec import pvscsi
 from virtproof.spec.pvscsi import Command, Completion, Flags, Request, SetupRings
-from virtproof.vmm.devices.pvscsi import BYTES_AT_ONCE, LARGEST_LIST, PvScsi
+from virtproof.vmm.devices.pvscsi.adapter import BYTES_AT_ONCE, PvScsi
+from virtproof.vmm.devices.pvscsi.execution import LARGEST_LIST
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.disks.rate import RateLimit
 from virtproof.vmm.events import EventLoop, ManualClock

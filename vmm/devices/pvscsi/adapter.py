@@ -12,68 +12,21 @@ they use them.  A ring that turns out not to be in memory is forgotten, as by a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from typing import Any
 
 from virtproof.spec import pvscsi
-from virtproof.spec.pvscsi import Command, Completion, Flags, HostStatus, Interrupt, Request, SetupRings
-from virtproof.spec.scsi import LARGEST_CDB, Status
+from virtproof.spec.pvscsi import Command, Completion, HostStatus, Interrupt, Request, SetupRings
+from virtproof.spec.scsi import Status
+from virtproof.vmm.devices.pvscsi.execution import Execution
+from virtproof.vmm.devices.pvscsi.rings import INDEX, Rings, is_ring
 from virtproof.vmm.events import After, Timer
 from virtproof.vmm.pci.function import Bar, DmaError, Function, Identity, Msi, Msix
-from virtproof.vmm.scsi import target
-from virtproof.vmm.scsi.segments import Segment, gather, scatter
 from virtproof.vmm.scsi.target import LARGEST_TRANSFER, LogicalUnit
 from virtproof.vmm.scsi.tasks import Tasks
 
 REQUESTS_AT_ONCE = 64  # of one kick; and so many bytes:
 BYTES_AT_ONCE = 4 << 20
-LARGEST_LIST = 4096  # elements
-INDEX = 0xFFFF_FFFF
-
-
-@dataclass(slots=True)
-class _Rings:
-    """Where the rings are, and the indices that are the device's."""
-
-    state: int  # guest-physical
-    requests: tuple[int, ...]  # page by page
-    completions: tuple[int, ...]
-    consumed: int = 0
-    produced: int = 0
-
-    @classmethod
-    def restored(cls, state: dict[str, Any]) -> _Rings:
-        pages = tuple(map(int, state["requests"])), tuple(map(int, state["completions"]))
-        if any(not _is_ring(len(each)) for each in pages):
-            raise ValueError("a ring of so many pages cannot be")
-        return cls(int(state["state"]), *pages, int(state["consumed"]) & INDEX, int(state["produced"]) & INDEX)
-
-    @property
-    def request_entries(self) -> int:
-        return len(self.requests) * pvscsi.REQUESTS_PER_PAGE
-
-    @property
-    def completion_entries(self) -> int:
-        return len(self.completions) * pvscsi.COMPLETIONS_PER_PAGE
-
-    def request(self) -> int:
-        """Where the next request lies."""
-        page, entry = divmod(self.consumed % self.request_entries, pvscsi.REQUESTS_PER_PAGE)
-        return self.requests[page] + entry * pvscsi.REQUEST_SIZE
-
-    def completion(self) -> int:
-        """Where the next completion goes."""
-        page, entry = divmod(self.produced % self.completion_entries, pvscsi.COMPLETIONS_PER_PAGE)
-        return self.completions[page] + entry * pvscsi.COMPLETION_SIZE
-
-
-class _Refused(Exception):
-    """A request that reaches no target."""
-
-    def __init__(self, status: HostStatus) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 class PvScsi:
@@ -90,10 +43,11 @@ class PvScsi:
             msi=Msi(offset=pvscsi.MSI_OFFSET),
             msix=Msix(vectors=1, bar=0, table=pvscsi.MSIX_TABLE, pba=pvscsi.MSIX_PBA),
         )  # fmt: skip
+        self._execution = Execution(self.function, targets)
         self._tasks = Tasks[Request](after, self._execute_late)
         self._more: Timer | None = None  # requests that the last kick left
         self._command: Command | None
-        self._rings: _Rings | None
+        self._rings: Rings | None
         self._clear()
 
     def read(self, offset: int, size: int) -> int:
@@ -141,7 +95,7 @@ class PvScsi:
         """Take what ``state`` gave.  Raises ValueError, TypeError or KeyError for anything else."""
         command, arguments, status = state["command"]
         pending, enabled = (int(value) & pvscsi.INTERRUPTS for value in state["interrupts"])
-        rings = None if state["rings"] is None else _Rings.restored(state["rings"])
+        rings = None if state["rings"] is None else Rings.restored(state["rings"])
         waiting = [Request.unpack(_sized(bytes.fromhex(raw), pvscsi.REQUEST_SIZE)) for raw in state["waiting"]]
         if len(waiting) > (rings.completion_entries if rings else 0):
             raise ValueError(f"{len(waiting)} requests wait")
@@ -213,13 +167,13 @@ class PvScsi:
         self._drop()
         self._rings = None
         counts = setup.request_pages, setup.completion_pages
-        if not all(map(_is_ring, counts)):
+        if not all(map(is_ring, counts)):
             return False
         pages = setup.state, *setup.requests[: counts[0]], *setup.completions[: counts[1]]
         if max(pages) >= 1 << 40:  # beyond every physical address
             return False
         state, *rest = (page * pvscsi.PAGE for page in pages)
-        rings = _Rings(state, tuple(rest[: counts[0]]), tuple(rest[counts[0] :]))
+        rings = Rings(state, tuple(rest[: counts[0]]), tuple(rest[counts[0] :]))
         logs = rings.request_entries.bit_length() - 1, rings.completion_entries.bit_length() - 1
         try:
             self.function.dma_write(state, pvscsi.RINGS_STATE.pack(0, 0, logs[0], 0, 0, logs[1]))
@@ -279,7 +233,7 @@ class PvScsi:
         if left:
             self._later()
 
-    def _take(self, rings: _Rings) -> bool:
+    def _take(self, rings: Rings) -> bool:
         """Execute requests; is anything left that can be done?"""
         taken = moved = waiting = room = 0
         while True:
@@ -305,92 +259,16 @@ class PvScsi:
         if delay:
             self._tasks.submit(request, delay)
         else:
-            self._complete(self._execute(request))
+            self._complete(self._execution.execute(request))
 
     def _execute_late(self, request: Request) -> None:
         try:
-            self._complete(self._execute(request))
+            self._complete(self._execution.execute(request))
             self._publish()
         except DmaError:
             self._lose()
         else:
             self._later()  # a place among the completions may have been what the next request waits for
-
-    def _execute(self, request: Request) -> Completion:
-        try:
-            return self._executed(request)
-        except _Refused as refused:
-            return Completion(request.context, 0, 0, refused.status, Status.GOOD)
-        except DmaError:
-            return Completion(request.context, 0, 0, HostStatus.HARDWARE, Status.GOOD)
-
-    def _executed(self, request: Request) -> Completion:
-        units = self._targets.get(request.target)
-        lun, others = request.lun[1], request.lun[:1] + request.lun[2:]
-        if units is None or request.bus or any(others):
-            raise _Refused(HostStatus.SELECTION_TIMEOUT)
-        inward, outward = bool(request.flags & Flags.TO_HOST), bool(request.flags & Flags.TO_DEVICE)
-        if inward and outward:
-            raise _Refused(HostStatus.BAD_MESSAGE)
-        if request.flags & Flags.OUT_OF_BAND_CDB or request.cdb_length > LARGEST_CDB:
-            raise _Refused(HostStatus.SOFTWARE)
-        segments = self._segments(request) if inward or outward else []
-        room = sum(length for _, length in segments)
-        data_out = gather(self.function.dma_read, segments) if outward else b""
-        done = target.execute(units, lun, request.cdb[: request.cdb_length], data_out, room if inward else 0)
-        if done.length and room and done.reads != inward:
-            raise _Refused(HostStatus.BAD_MESSAGE)
-        scatter(self.function.dma_write, segments, done.data_in)
-        return self._ended(request, done, room)
-
-    def _ended(self, request: Request, done: target.Completion, room: int) -> Completion:
-        complete = partial(Completion, request.context)
-        if done.status is not Status.GOOD:
-            return complete(0, self._write_sense(request, done.sense), HostStatus.SUCCESS, done.status)
-        if done.length > room:
-            return complete(len(done.data_in), 0, HostStatus.DATA_RUN, Status.GOOD)
-        asked = request.length if request.flags & (Flags.TO_HOST | Flags.TO_DEVICE) else 0
-        under = done.length < asked
-        return complete(done.length, 0, HostStatus.UNDERRUN if under else HostStatus.SUCCESS, Status.GOOD)
-
-    def _write_sense(self, request: Request, sense: bytes) -> int:
-        sense = sense[: request.sense_length]
-        try:
-            if sense:
-                self.function.dma_write(request.sense, sense)
-        except DmaError:
-            return 0
-        return len(sense)
-
-    def _segments(self, request: Request) -> list[Segment]:
-        """Where the data are, at most ``request.length`` bytes; a list may have less."""
-        if request.length > LARGEST_TRANSFER:
-            raise _Refused(HostStatus.SOFTWARE)
-        if not request.flags & Flags.SG_LIST:
-            return [(request.data, request.length)] if request.length else []
-        return self._list(request.data, request.length)
-
-    def _list(self, at: int, left: int) -> list[Segment]:
-        segments: list[Segment] = []
-        seen = 0
-        while left and seen < LARGEST_LIST:
-            # As many as lie in this page: the driver's list may end where its memory does.
-            room = max(1, (-at % pvscsi.PAGE or pvscsi.PAGE) // pvscsi.ELEMENT_SIZE)
-            for address, length, flags in pvscsi.ELEMENT.iter_unpack(
-                self.function.dma_read(at, room * pvscsi.ELEMENT_SIZE)
-            ):
-                seen, at = seen + 1, at + pvscsi.ELEMENT_SIZE
-                if flags & pvscsi.CHAIN:
-                    at = address
-                    break
-                if not left or not length:  # an element of no bytes ends the list
-                    return segments or self._refuse()
-                segments.append((address, min(length, left)))
-                left -= segments[-1][1]
-        return segments if not left else self._refuse()
-
-    def _refuse(self) -> list[Segment]:
-        raise _Refused(HostStatus.SOFTWARE)
 
     # Completions
 
@@ -400,7 +278,7 @@ class PvScsi:
             self.function.dma_write(rings.completion(), completion.pack())
             rings.produced = rings.produced + 1 & INDEX
 
-    def _advance(self, rings: _Rings) -> None:
+    def _advance(self, rings: Rings) -> None:
         self.function.dma_write(rings.state + pvscsi.REQ_CONS, rings.consumed.to_bytes(4, "little"))
 
     def _publish(self) -> None:
@@ -431,11 +309,6 @@ class PvScsi:
         if level:
             self.function.send_message()
         self.function.set_intx(level)
-
-
-def _is_ring(pages: int) -> bool:
-    """Indices are masked, so their number has to be a power of two."""
-    return 0 < pages <= pvscsi.MAX_RING_PAGES and not pages & pages - 1
 
 
 def _sized(raw: bytes, size: int) -> bytes:
