@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, Self
 
 from virtproof.kvm import CpuidEntry
 from virtproof.spec.fault import Fault
@@ -106,6 +106,7 @@ class Machine:
                 raise Fault(
                     "make a machine with a PIT", "it needs 8259s to interrupt", 'use irqchip="kernel" or "user"'
                 )
+            self._user_irqchip: UserIrqchip | None = None
             if self.models_apics:
                 self.vm.leave_apics_to_monitor()
             else:
@@ -163,10 +164,9 @@ class Machine:
             apics.attach()
             apics.ended = self.interrupts.ended
         else:
-            user = UserIrqchip(apics, self.lock)
-            user.add_to(self.bus)
-            self.interrupts = user
-            apics.attach(user.pic)
+            self.interrupts = self._user_irqchip = UserIrqchip(apics, self.lock)
+            self._user_irqchip.add_to(self.bus)
+            apics.attach(self._user_irqchip.pic)
         if self.pit:
             add_pit(self.bus, self.interrupts.set_line, self.after, now)
         self.accesses = tuple(apics.accesses(index, self.bus) for index in range(len(self.vcpus)))
@@ -284,10 +284,10 @@ class Machine:
         """Wire line 0, the 8254's, to pin 2 of the I/O APIC as PCs do; without this it is pin 0, as KVM has it."""
         from virtproof.vmm.routing import PC, TIMER_PIN  # noqa: PLC0415
 
-        if isinstance(self.interrupts, KernelIrqchip):
+        if self._user_irqchip is not None:
+            self._user_irqchip.timer_pin = TIMER_PIN
+        elif self.irqchip == "kernel":
             self.vm.set_routes(PC)
-        elif self.irqchip in ("kernel", "user"):
-            cast("UserIrqchip", self.interrupts).timer_pin = TIMER_PIN
 
     def nmi(self, vcpu: int = 0) -> None:
         """Send a vCPU a non-maskable interrupt.  Any thread may call it."""

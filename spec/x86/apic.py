@@ -163,3 +163,42 @@ LVT_FIELDS = {
     Register.LVT_LINT1: 0x0001_F7FF,
     Register.LVT_ERROR: 0x0001_10FF,
 }
+
+# What a write may hold, by register: other bits raise #GP in x2APIC mode ("x2APIC Register Address Space") and are lost
+# in xAPIC mode.
+_ALL = 0xFFFF_FFFF
+# fmt: off
+_BOTH = {
+    Register.TPR:           0xFF,
+    Register.SVR:           Svr.KNOWN,
+    Register.INITIAL_COUNT: _ALL,
+    Register.DIVIDE:        Divide.KNOWN,
+    **LVT_FIELDS,
+}
+XAPIC_WRITABLE = _BOTH | {
+    Register.ID:            0xFF << 24,
+    Register.EOI:           _ALL,
+    Register.LDR:           0xFF << 24,
+    Register.DFR:           _ALL,
+    Register.ESR:           _ALL,
+    Register.ICR:           Icr.KNOWN & _ALL,
+    Register.ICR_HIGH:      0xFF << 24,
+}
+X2APIC_WRITABLE = _BOTH | {
+    Register.EOI:           0,
+    Register.ESR:           0,
+    Register.ICR:           Icr.KNOWN,
+    Register.SELF_IPI:      0xFF,
+}
+# fmt: on
+_READ_ONLY = (
+    Register.ID,
+    Register.VERSION,
+    Register.PPR,
+    Register.LDR,
+    Register.ESR,
+    Register.ICR,
+    Register.CURRENT_COUNT,
+)
+READABLE = frozenset((*_BOTH, *_READ_ONLY, *(Register.ISR + n for n in range(24))))
+XAPIC_READABLE = READABLE | {Register.APR, Register.EOI, Register.RRD, Register.DFR, Register.ICR_HIGH}

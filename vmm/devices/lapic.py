@@ -32,43 +32,6 @@ _VERSION = Version(0).but(version=spec.VERSION_NUMBER, max_lvt=len(LVT_FIELDS) -
 _LINTS = Register.LVT_LINT0, Register.LVT_LINT1
 _BITMAPS = Register.ISR, Register.TMR, Register.IRR
 
-# What a write may hold, by register: other bits raise #GP in x2APIC mode and are lost in xAPIC mode.
-# fmt: off
-_BOTH = {
-    Register.TPR:           0xFF,
-    Register.SVR:           Svr.KNOWN,
-    Register.INITIAL_COUNT: _WORD,
-    Register.DIVIDE:        Divide.KNOWN,
-    **LVT_FIELDS,
-}
-_XAPIC = _BOTH | {
-    Register.ID:            0xFF << 24,
-    Register.EOI:           _WORD,
-    Register.LDR:           0xFF << 24,
-    Register.DFR:           _WORD,
-    Register.ESR:           _WORD,
-    Register.ICR:           Icr.KNOWN & _WORD,
-    Register.ICR_HIGH:      0xFF << 24,
-}
-_X2APIC = _BOTH | {
-    Register.EOI:           0,
-    Register.ESR:           0,
-    Register.ICR:           Icr.KNOWN,
-    Register.SELF_IPI:      0xFF,
-}
-# fmt: on
-_READ_ONLY = (
-    Register.ID,
-    Register.VERSION,
-    Register.PPR,
-    Register.LDR,
-    Register.ESR,
-    Register.ICR,
-    Register.CURRENT_COUNT,
-)
-_READABLE = frozenset((*_BOTH, *_READ_ONLY, *(Register.ISR + n for n in range(24))))
-_XAPIC_READABLE = _READABLE | {Register.APR, Register.EOI, Register.RRD, Register.DFR, Register.ICR_HIGH}
-
 
 class CountsDown(Protocol):
     """The timer: ``vmm.devices.apic_timer.ApicTimer``."""
@@ -191,7 +154,7 @@ class LocalApic:
             case Msr.IA32_TSC_DEADLINE:
                 return self.timer.deadline if self.tsc_deadline else None
         number = index - spec.X2APIC
-        if index not in X2APIC_MSRS or not self.x2 or number not in _READABLE:
+        if index not in X2APIC_MSRS or not self.x2 or number not in spec.READABLE:
             return None
         return int(self.icr) if number == Register.ICR else self._get(number)
 
@@ -204,7 +167,7 @@ class LocalApic:
                     self.timer.set_deadline(value)
                 return self.tsc_deadline
         number = index - spec.X2APIC
-        allowed = _X2APIC.get(Register(number)) if number in _X2APIC else None
+        allowed = spec.X2APIC_WRITABLE.get(Register(number)) if number in spec.X2APIC_WRITABLE else None
         if not self.x2 or allowed is None or value & ~allowed:
             return False
         self._set(Register(number), value)
@@ -213,7 +176,7 @@ class LocalApic:
     def read(self, offset: int, size: int) -> int:
         """Load from the page: registers are 32 bits wide, 16 bytes apart."""
         number, at = offset >> 4, offset & 0xF
-        if number not in _XAPIC_READABLE:
+        if number not in spec.XAPIC_READABLE:
             self._error(Esr(0).but(register=1))
             return 0
         return self._get(number) >> 8 * at & (1 << 8 * size) - 1
@@ -223,9 +186,9 @@ class LocalApic:
         number = offset >> 4
         if offset & 0xF or size < 4:
             return
-        if number in _XAPIC:
-            self._set(Register(number), value & _XAPIC[Register(number)])
-        elif number not in _XAPIC_READABLE:
+        if number in spec.XAPIC_WRITABLE:
+            self._set(Register(number), value & spec.XAPIC_WRITABLE[Register(number)])
+        elif number not in spec.XAPIC_READABLE:
             self._error(Esr(0).but(register=1))
 
     # ---- the outside

@@ -98,7 +98,8 @@ class Recorded(NamedTuple):
 
 def recorded(name: str) -> Recorded:
     """Return the content of a snapshot, or of an evidence.json.gz; ``-`` is standard input.  Raises ``Fault``."""
-    from virtproof.probes.snapshot import MAX_BYTES, checked, loads
+    from virtproof.probes.snapshot import checked, loads
+    from virtproof.probes.snapshot_schema import MAX_BYTES
     from virtproof.results_json import load_evidence
 
     try:

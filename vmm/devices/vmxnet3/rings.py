@@ -11,17 +11,33 @@ AHEAD = 32  # descriptors that are read at once
 Descriptor = tuple[int, int, int]
 
 
-class DescriptorRing:
+class Ring:
+    """``size`` entries of 16 bytes at ``base``; where the device is, and what the bit is in this lap."""
+
+    def __init__(self, base: int, size: int) -> None:
+        self._base, self.size = base, size
+        self.index = 0
+        self.generation = True
+
+    def state(self) -> list[int]:
+        return [self.index, int(self.generation)]
+
+    def restore(self, state: Any) -> None:
+        index, generation = state
+        if not 0 <= index < self.size:
+            raise ValueError(f"entry {index} of {self.size}")
+        self.index, self.generation = int(index), bool(generation)
+
+
+class DescriptorRing(Ring):
     """Descriptors that the driver hands over; each is read once, and what counts is that copy.
 
     ``mask`` is the generation bit in the third word.  ``peek`` raises DmaError.
     """
 
     def __init__(self, dma_read: Callable[[int, int], bytes], base: int, size: int, mask: int) -> None:
-        self._dma_read, self._base, self._mask = dma_read, base, mask
-        self.size = size
-        self.index = 0  # of the first that was not taken
-        self.generation = True
+        super().__init__(base, size)  # ``index``: the first that was not taken
+        self._dma_read, self._mask = dma_read, mask
         self._ahead: deque[Descriptor] = deque()
 
     def peek(self, n: int = 0) -> Descriptor | None:
@@ -45,14 +61,8 @@ class DescriptorRing:
         """The index of the descriptor ``n`` places on."""
         return (self.index + n) % self.size
 
-    def state(self) -> list[int]:
-        return [self.index, int(self.generation)]
-
     def restore(self, state: Any) -> None:
-        index, generation = state
-        if not 0 <= index < self.size:
-            raise ValueError(f"entry {index} of {self.size}")
-        self.index, self.generation = int(index), bool(generation)
+        super().restore(state)
         self._ahead.clear()
 
     def _fetch(self) -> bool:
@@ -72,16 +82,15 @@ class DescriptorRing:
         return len(self._ahead) > have
 
 
-class CompletionRing:
+class CompletionRing(Ring):
     """Completions for the driver, which are written when ``flush`` is called.  ``push`` and ``flush`` raise DmaError.
 
     A driver that does not read them finds them overwritten.
     """
 
     def __init__(self, dma_write: Callable[[int, bytes | bytearray], None], base: int, size: int) -> None:
-        self._dma_write, self._base, self.size = dma_write, base, size
-        self.index = 0
-        self.generation = True
+        super().__init__(base, size)
+        self._dma_write = dma_write
         self._waiting = bytearray()  # what belongs before ``index``
 
     def push(self, word0: int, word1: int, word2: int, word3: int) -> None:
@@ -100,12 +109,3 @@ class CompletionRing:
     def clear(self) -> None:
         """Give all entries the generation that is not written first."""
         self._dma_write(self._base, bytes(16 * self.size))
-
-    def state(self) -> list[int]:
-        return [self.index, int(self.generation)]
-
-    def restore(self, state: Any) -> None:
-        index, generation = state
-        if not 0 <= index < self.size:
-            raise ValueError(f"entry {index} of {self.size}")
-        self.index, self.generation = int(index), bool(generation)
