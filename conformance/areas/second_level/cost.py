@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ctypes import sizeof
 from itertools import pairwise
 
-from virtproof.conformance.areas.second_level.huge_pages import large_pages_at
+from virtproof.conformance import host_pages
 from virtproof.conformance.case import At, Case, HostScript, Insn, Program, completes, family
 from virtproof.conformance.counters import Counted, needs_second_level, within
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check, check_program
@@ -147,7 +147,7 @@ def _large_pages(engine: Engine) -> Iterable[Check]:
         pages.pages.madvise(mmap.MADV_HUGEPAGE)
         region = Region(-(-pages.address // LARGE_PAGE) * LARGE_PAGE, LARGE * LARGE_PAGE)
         ctypes.memset(region.address, 0, region.size)
-        if large_pages_at(region.address) < region.size:
+        if any(host_pages.size(region.address + n * LARGE_PAGE) != LARGE_PAGE for n in range(LARGE)):
             raise Inapplicable("the host gave no large pages: /sys/kernel/mm/transparent_hugepage, or memory is short")
 
         def furnish(machine: Machine) -> None:

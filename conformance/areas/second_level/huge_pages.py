@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Iterable
-from pathlib import Path
 
+from virtproof.conformance import host_pages
 from virtproof.conformance.case import Case, HostScript, Insn, Row, completes, family, mem64
 from virtproof.conformance.counters import needs_second_level
 from virtproof.conformance.guest import HOST_PORT, Inapplicable, check
@@ -58,19 +58,6 @@ def _guest(at: int, **more: object) -> Row:
     return row("huge", "", LONG64, (*TOUCH_ALL, CALL), expect, regs=regs, seconds=10.0, **more)
 
 
-def large_pages_at(address: int) -> int:
-    """How many bytes of the mapping around a host address are in large pages: Linux, /proc/self/smaps."""
-    inside = False
-    for line in Path("/proc/self/smaps").read_text(encoding="ascii", errors="replace").splitlines():
-        first, _, _ = line.partition(" ")
-        if "-" in first and not first.endswith(":"):
-            low, high = (int(part, 16) for part in first.split("-"))
-            inside = low <= address < high
-        elif inside and line.startswith("AnonHugePages:"):
-            return int(line.split()[1]) << 10
-    return 0
-
-
 class _Backing:
     """2 MiB of host memory at a multiple of 2 MiB plus ``offset``, of large pages or not, numbered page by page."""
 
@@ -91,7 +78,7 @@ class _Backing:
     @property
     def is_large(self) -> bool:
         """Has the host made large pages of it?"""
-        return large_pages_at(self.region.address) >= MIB2
+        return host_pages.size(self.region.address) == MIB2
 
 
 def _large_pages(machine: Machine) -> int | None:
