@@ -17,7 +17,7 @@ help:
 	@echo 'make lint       run the linters and the type checker'
 	@echo 'make fuzz       damage a million inputs of the parsers: only our own errors may come out'
 	@echo 'make mutants    break the processor and the monitor in hundreds of ways: which cases notice?'
-	@echo 'make lab        boot all lab hosts, and check that virtproof names what is wrong with each; boot the image'
+	@echo 'make lab        boot all lab hosts, and check that virtproof names what is wrong with each; run the devices; boot the image'
 	@echo 'make bundle     build dist/virtproof.pyz and dist/virtproof-collect.pyz, which need no installation'
 	@echo 'make bench      measure, against C programs that do the same'
 	@echo 'make clean      remove what the others made'
@@ -44,10 +44,14 @@ fuzz: $(venv)/installed-dev
 mutants: $(venv)/installed-dev
 	$(bin)/python -m tests.mutants
 
+# What our devices do behind the real kvm_amd and kvm_intel: their exits, interrupts and slots.
+DEVICE_AREAS := bus dma firmware irq_routing rtc_pm e1000 vmxnet3 virtio scsi_lsi scsi_pvscsi hostile
+
 lab: $(venv)/installed-dev
 	@.ci/prepare qemu-system-x86 xorriso binutils zstd mtools grub-pc-bin grub-efi-amd64-bin ovmf dosfstools e2fsprogs
 	$(bin)/virtproof lab build bochs
 	$(bin)/virtproof lab run all
+	$(bin)/virtproof lab run amd-npt intel-ept $(DEVICE_AREAS:%=--area %)
 	VIRTPROOF_LAB=all $(bin)/python -m pytest tests/lab/image
 
 bundle: $(venv)/installed-dev

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from virtproof.conformance.catalogue import all_cases
+from virtproof.conformance.catalogue import AREAS, all_cases
 from virtproof.lab import cache
 from virtproof.lab.hosts import contents, departures, inside
 from virtproof.lab.hosts.boot import Results, boot
@@ -64,18 +64,24 @@ class Outcome:
 
 
 def execute(
-    host: LabHost, folder: Path, *, cases: Sequence[str] = (), limit: float | None = None, tools: bool = False
+    host: LabHost,
+    folder: Path,
+    *,
+    cases: Sequence[str] = (),
+    areas: Sequence[str] = (),
+    limit: float | None = None,
+    tools: bool = False,
 ) -> Outcome:
     """Boot ``host``, check it from inside, and compare; everything it delivers is kept in ``folder``.
 
-    ``cases``: ids as ``virtproof check`` takes them, or "all", each area in a boot of its own; by default those that
-    prove claims, and only with them is the verdict compared with the row.  What goes wrong is told in the outcome's
-    ``errors``; only ``Missing`` is raised, where the lab lacks something.
+    ``cases``: ids as ``virtproof check`` takes them, or "all"; ``areas``: each in a boot of its own, as with "all";
+    by default the cases that prove claims, and only with them is the verdict compared with the row.  What goes wrong is
+    told in the outcome's ``errors``; only ``Missing`` is raised, where the lab lacks something.
     """
     table = departures.load()
     outcome = Outcome(host=host)
-    if ALL in cases:
-        for area, names in _areas(host, table).items():
+    if areas or ALL in cases:
+        for area, names in _by_area(host, areas or AREAS, table).items():
             _check(outcome, names, folder / area, limit or LIMIT_OF_AREA, tools=False)
         outcome.run = None
     else:
@@ -88,12 +94,13 @@ def execute(
     return outcome
 
 
-def _areas(host: LabHost, table: Sequence[Departure]) -> dict[str, tuple[str, ...]]:
-    """All cases that do not end the emulator, by area."""
-    areas: dict[str, list[str]] = {}
+def _by_area(host: LabHost, areas: Sequence[str], table: Sequence[Departure]) -> dict[str, tuple[str, ...]]:
+    """All cases of these areas that do not end the emulator."""
+    names: dict[str, list[str]] = {area: [] for area in areas}
     for case in all_cases():
-        areas.setdefault(case.area, []).append(case.id)
-    return {area: departures.safe(host.name, names, table) for area, names in areas.items()}
+        if case.area in names:
+            names[case.area].append(case.id)
+    return {area: departures.safe(host.name, ids, table) for area, ids in names.items()}
 
 
 def _check(outcome: Outcome, names: Sequence[str], folder: Path, limit: float, *, tools: bool) -> None:

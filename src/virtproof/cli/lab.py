@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from virtproof.cli.choice import select
 from virtproof.cli.nearest import did_you_mean
 from virtproof.cli.screen import say, table
 
@@ -69,6 +70,9 @@ def list_hosts(as_json: bool) -> None:
     "--cases", multiple=True, metavar="ID", help="Guests to run, as virtproof check takes them, or all; repeatable."
 )
 @click.option(
+    "--area", "areas", multiple=True, metavar="AREA", help="All guests of this area, in a boot of its own; repeatable."
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("virtproof-lab"),
@@ -82,23 +86,32 @@ def list_hosts(as_json: bool) -> None:
 @click.option("--tools", is_flag=True, help="Run kvm-ok and virt-host-validate there, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a program.")
 def run_hosts(
-    names: tuple[str, ...], cases: tuple[str, ...], out: Path, limit: float | None, tools: bool, as_json: bool
+    names: tuple[str, ...],
+    cases: tuple[str, ...],
+    areas: tuple[str, ...],
+    out: Path,
+    limit: float | None,
+    tools: bool,
+    as_json: bool,
 ) -> int:
     """Boot lab hosts, one after the other, and compare what virtproof says there with what it must say.
 
-    HOST is a name of virtproof lab list, or all.  Without --cases a few guests run that prove claims; with it the
-    verdict is not compared, and every case that does not pass must be in the table of known departures.
+    HOST is a name of virtproof lab list, or all.  Without --cases or --area a few guests run that prove claims; with
+    them the verdict is not compared, and every case that does not pass must be in the table of known departures.
 
     Exit code 0: every host gave what its row expects; 3: some did not; 4: some could not be run.
     """
-    from virtproof.lab.hosts.execute import Outcome, execute
+    from virtproof.lab.hosts.execute import ALL, Outcome, execute
     from virtproof.lab.missing import Missing
 
+    if cases and areas:
+        raise click.UsageError("--cases and --area exclude each other")
+    select([name for name in cases if name != ALL], areas)
     done = []
     with stoppable():
         for host in _chosen(names):
             try:
-                outcome = execute(host, out / host.name, cases=cases, limit=limit, tools=tools)
+                outcome = execute(host, out / host.name, cases=cases, areas=areas, limit=limit, tools=tools)
             except Missing as fault:
                 outcome = Outcome(host=host, errors=[str(fault)])
             done.append(outcome)

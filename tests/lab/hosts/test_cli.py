@@ -84,3 +84,12 @@ def test_a_host_that_cannot_be_run_is_4_and_the_others_are_run(outcomes, capsys)
 def test_a_name_that_nobody_knows_is_a_usage_error(outcomes, capsys):
     assert run(["lab", "run", "amd-ntp"]) == 64
     assert "did you mean amd-npt" in capsys.readouterr().err
+
+
+def test_a_case_or_an_area_that_nobody_knows_is_told_before_anything_boots(outcomes, capsys):
+    outcomes["amd-npt"] = RuntimeError("it was booted")
+    assert run(["lab", "run", "amd-npt", "--cases", "irq_routing"]) == 64
+    assert run(["lab", "run", "amd-npt", "--area", "virtoi"]) == 64
+    assert "did you mean virtio" in capsys.readouterr().err
+    assert run(["lab", "run", "amd-npt", "--cases", "all", "--area", "virtio"]) == 64
+    assert "exclude each other" in capsys.readouterr().err
