@@ -25,7 +25,7 @@ def run_cases(cases: Iterable[Case], *, engine: Engine, workers: int) -> Generat
     # What is sent to a worker are the numbers of cases: cases hold functions, which do not pickle.
     todo = list(cases)
     number = {case.id: n for n, case in enumerate(todo)}
-    limit = max((case.seconds for case in todo), default=0) + GRACE
+    limit = max((case.seconds for case in todo), default=0) * engine.patience + GRACE
     pool: WorkerPool[tuple[int, ...], tuple[CaseResult, ...]] = WorkerPool(
         lambda numbers: execute_batch(tuple(todo[n] for n in numbers), engine), workers
     )

@@ -169,6 +169,9 @@ class Vm(Protocol):
 class Engine(Protocol):
     """Something that makes virtual machines."""
 
+    patience: float
+    """How many times as long as they are given its guests may take: 1, and more on a slow host."""
+
     @property
     def name(self) -> str: ...
     @property

@@ -233,8 +233,9 @@ class Machine:
 
         A guest that halts goes on where a timer or a descriptor of a device is still to come.  A machine with several
         vCPUs has halted when all have; ``stopped_by`` says which one stopped it.  ``only`` those whose index is in
-        there run, the others wait.
+        there run, the others wait.  All times are multiplied by the engine's ``patience``.
         """
+        seconds *= self.engine.patience
         self._stopping = False
         if self._crew is not None:
             self.stopped_by, stopped = self._crew.run(seconds, only)

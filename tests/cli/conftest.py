@@ -21,6 +21,7 @@ class Guests:
         self.ran: list[str] = []
         self.interrupt_after: int | None = None  # as ctrl-C would, after so many cases
         self.unavailable: EngineUnavailable | None = None
+        self.patience = 1.0
         self.backend = Backend(engine="kvm", name="kvm_amd", software=False)
 
     @contextmanager

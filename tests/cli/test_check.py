@@ -44,6 +44,12 @@ def test_every_report_is_there_and_can_be_read(guests: Guests, some: tuple[Case,
     assert len(list(JUnitXml.fromfile(str(tmp_path / "out" / "junit.xml")))) > 0
 
 
+def test_the_engine_is_told_how_patient_to_be(guests: Guests, some: tuple[Case, ...], tmp_path: Path) -> None:
+    check(tmp_path / "out", some, "--patience", "2.5")
+    assert guests.patience == 2.5
+    assert check(tmp_path / "out", some, "--patience", "0") == 64, "less than they need is nothing to ask for"
+
+
 @pytest.mark.parametrize(
     ("outcome", "code"),
     [(Outcome.COMPLIANT, 0), (Outcome.NOT_COMPLIANT, 3), (Outcome.ERROR, 4), (Outcome.UNKNOWN, 5)],

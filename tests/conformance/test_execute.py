@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +20,7 @@ from virtproof.spec.fault import Fault
 from virtproof.spec.x86.exception import Vector
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.kvm import KvmEngine
+from virtproof.vmm.worker import WorkerTimedOut
 
 CITE = (sdm("3A", "Interrupt and Exception Handling"),)
 NOP, UD2, LOOP, HLT = (Insn(*row) for row in (("90", "nop"), ("0f 0b", "ud2"), ("eb fe", "jmp"), ("f4", "hlt")))
@@ -72,7 +73,7 @@ def test_a_guest_that_loops_for_ever_is_a_crash(engine: KvmEngine) -> None:
 class NoFeatures:
     """An engine that offers nothing."""
 
-    name, max_vcpus = "fake", 1
+    name, max_vcpus, patience = "fake", 1, 1.0
 
     def supported_cpuid(self) -> tuple[()]:
         return ()
@@ -150,6 +151,21 @@ def test_a_killed_or_stuck_worker_costs_one_case(engine: KvmEngine, monkeypatch:
     assert "stuck in the kernel" in results["hangs"].reason
 
 
+def test_a_worker_has_as_much_more_time_as_the_engine_has_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+
+    def time_out(self: object, items: Iterable[tuple[int, ...]], seconds: float) -> Iterator[object]:
+        limits.append(seconds)
+        return ((item, WorkerTimedOut(seconds)) for item in items)
+
+    monkeypatch.setattr(pool.WorkerPool, "map", time_out)
+    engine = NoFeatures()
+    engine.patience = 5.0
+    row = Row(id="r", title="", area="traps", mode=Mode.LONG64, cite=CITE, code=(NOP,), expect=completes(), seconds=3.0)
+    assert [result.verdict for result in pool.run_cases([row], engine=engine, workers=1)] == [Verdict.CRASH]  # type: ignore[arg-type]
+    assert set(limits) == {15.0 + pool.GRACE}
+
+
 @pytest.mark.parametrize(("name", "verdict"), [("software", Verdict.CRASH), ("kvm", Verdict.ERROR)])
 def test_a_translator_that_aborts_is_the_guests_crash(
     monkeypatch: pytest.MonkeyPatch, name: str, verdict: Verdict
@@ -160,5 +176,5 @@ def test_a_translator_that_aborts_is_the_guests_crash(
 
     monkeypatch.setattr(pool, "execute_batch", play)
     cases = [Row(id="a", title="a", area="traps", mode=Mode.LONG64, cite=CITE, code=(NOP,), expect=completes())]
-    (result,) = pool.run_cases(cases, engine=SimpleNamespace(name=name), workers=1)  # type: ignore[arg-type]
+    (result,) = pool.run_cases(cases, engine=SimpleNamespace(name=name, patience=1.0), workers=1)  # type: ignore[arg-type]
     assert (result.verdict, "SIGABRT" in result.reason) == (verdict, True)

@@ -105,6 +105,14 @@ def test_the_watchdog_ends_a_guest_that_does_not_end(engine: KvmEngine, code: by
         assert guest.run(0.05) == exits.Timeout(0.05)
 
 
+def test_a_guest_has_as_much_more_time_as_its_engine_has_patience(
+    engine: KvmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "patience", 4.0)
+    with machine(engine, modes.real16, LOOP) as guest:
+        assert guest.run(0.05) == exits.Timeout(0.2)
+
+
 def test_a_guest_can_go_on_after_a_timeout(engine: KvmEngine) -> None:
     with machine(engine, modes.real16, LOOP + HLT) as guest:
         assert isinstance(guest.run(0.05), exits.Timeout)

@@ -35,6 +35,7 @@ class KvmEngine:
     """
 
     name = "kvm"
+    patience = 1.0
 
     def __init__(self, kvm: Kvm, *, kernel_irqchip: bool = True) -> None:
         install_kick_signal()

@@ -35,6 +35,7 @@ from virtproof.results_manifest import MANIFEST, dump_manifest
 @inputs.judge_options
 @execution.engine_option
 @execution.workers_option
+@execution.patience_option
 @click.option(
     "--repeat",
     type=click.IntRange(1, 1000),
@@ -67,6 +68,7 @@ def command(
     baseline: Path | None,
     engine: str,
     workers: int,
+    patience: float,
     repeat: int,
     conditions: tuple[str, ...],
     annotate: str | None,
@@ -122,6 +124,7 @@ def command(
         try:
             with open_engine(engine) as opened:
                 backend = opened.backend
+                opened.patience = patience
                 for _ in range(repeat):
                     repetitions.add(execution.run(cases, engine=opened, workers=workers, stop=stop))
                 if bench:

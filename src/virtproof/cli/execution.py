@@ -36,6 +36,14 @@ engine_option = click.option(
     help="What executes the guests; auto: KVM where it can be used, else the software engine.",
 )
 
+patience_option = click.option(
+    "--patience",
+    type=click.FloatRange(1, 1000),
+    default=1.0,
+    metavar="N",
+    help="Give guests N times as long before they count as hanging: for hosts that are slow, or busy.",
+)
+
 
 def run(cases: Sequence[Case], *, engine: Engine, workers: int, stop: StopRequest) -> tuple[CaseResult, ...]:
     """Run ``cases`` and return their results in the order given; fewer when asked to stop."""

@@ -26,6 +26,7 @@ class SoftwareEngine:
     """Makes VMs of one processor each.  Raises SoftwareUnavailable where Unicorn is missing or not known."""
 
     name = "software"
+    patience = 1.0
     max_vcpus = 1
     kernel_irqchip = False  # interrupt controllers are the monitor's own
 
