@@ -17,7 +17,7 @@ help:
 	@echo 'make lint       run the linters and the type checker'
 	@echo 'make fuzz       damage a million inputs of the parsers: only our own errors may come out'
 	@echo 'make mutants    break the processor and the monitor in hundreds of ways: which cases notice?'
-	@echo 'make lab        boot all lab hosts, and check that virtproof names what is wrong with each; run the devices; boot the image'
+	@echo 'make lab        boot all lab hosts, check that virtproof names what is wrong with each, run the devices; boot the image'
 	@echo 'make bundle     build dist/virtproof.pyz and dist/virtproof-collect.pyz, which need no installation'
 	@echo 'make bench      measure, against C programs that do the same'
 	@echo 'make clean      remove what the others made'

@@ -12,7 +12,7 @@ from virtproof.results import Verdict
 # What KVM does for a device, and a monitor without it does not see: slots, routed lines, messages, exits.
 CASES = (
     "bus.host.pam_shadow_rom", "bus.msix.pending_bit", "dma.order.desc_before_irq", "e1000.drv.interrupts",
-    "fwcfg.dma_select_read", "hostile.multi.reset_all_busy", "irq.intx.level_resample", "lsi.drv.interrupts",
+    "fwcfg.dma_select_read", "hostile.pirq.garbage", "irq.intx.level_resample", "lsi.drv.interrupts",
     "pvscsi.drv.interrupts", "rtc.pie.irqs", "virtio.blk.by_interrupt", "virtio.net.by_interrupt",
     "vmxnet3.irq.driver",
 )  # fmt: skip
