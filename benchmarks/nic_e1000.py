@@ -13,15 +13,15 @@ from collections.abc import Callable
 from statistics import median
 from time import process_time
 
+from unplugged import Unplugged, guest_memory
+
 from virtproof.spec import e1000
 from virtproof.spec.e1000 import Rctl, Statistic, Tctl
 from virtproof.spec.e1000_descriptors import SIZE, Legacy
 from virtproof.spec.pci import COMMAND
 from virtproof.vmm.devices.e1000.nic import E1000
-from virtproof.vmm.engine import Memory
 from virtproof.vmm.events import EventLoop
 from virtproof.vmm.memory import GuestMemory
-from virtproof.vmm.network.port import Receive
 
 RAM = 4 << 20
 RING = 256
@@ -29,30 +29,6 @@ ROUNDS, LAPS = 9, 40
 WANTED, WANTED_READS = 100_000, 1_000_000  # a second
 FRAME = b"\xff" * 12 + b"\x88\xb5" + bytes(50)
 TX_RING, RX_RING, OUTGOING, INCOMING = 0x1000, 0x3000, 0x1_0000, 0x2_0000
-
-
-class Table:
-    """The slots of a VM that is not there."""
-
-    def set_slot(
-        self, slot: int, gpa: int, memory: Memory, *, read_only: bool = False, log_dirty: bool = False
-    ) -> None: ...
-    def delete_slot(self, slot: int) -> None: ...
-    def memory_written(self, gpa: int, length: int) -> None: ...
-
-
-class Unplugged:
-    """A port and an interrupt pin that lead nowhere."""
-
-    receive: Receive
-
-    def send(self, frame: bytes) -> None: ...
-    def connect(self, receive: Receive) -> None:
-        self.receive = receive
-
-    def ready(self) -> None: ...
-    def set_intx(self, level: bool) -> None: ...
-    def send_msi(self, address: int, data: int) -> None: ...
 
 
 class Bench:
@@ -106,8 +82,7 @@ def rate(turn: Callable[[], float]) -> float:
 
 def main() -> int:
     met = True
-    with GuestMemory(Table()) as memory, EventLoop() as loop:
-        memory.add(0, RAM)
+    with guest_memory(RAM) as memory, EventLoop() as loop:
         bench = Bench(memory, loop)
         for name, turn, counted, wanted in (
             ("transmit", bench.transmit, Statistic.GPTC, WANTED),

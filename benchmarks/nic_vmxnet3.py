@@ -14,16 +14,16 @@ from statistics import median
 from time import process_time
 from typing import cast
 
+from unplugged import Unplugged, guest_memory
+
 from virtproof.conformance import vmxnet3_layout as layout
 from virtproof.spec import vmxnet3 as spec
 from virtproof.spec.pci import COMMAND
 from virtproof.spec.vmxnet3 import Cmd, Register, TxStatistics
 from virtproof.vmm.bus import Device
 from virtproof.vmm.devices.vmxnet3.adapter import Vmxnet3
-from virtproof.vmm.engine import Memory
 from virtproof.vmm.events import EventLoop
 from virtproof.vmm.memory import GuestMemory
-from virtproof.vmm.network.port import Receive
 
 RAM = 4 << 20
 RING = 256
@@ -31,30 +31,6 @@ ROUNDS, LAPS = 9, 40
 WANTED = 100_000  # descriptors a second
 FRAME = b"\xff" * 12 + b"\x88\xb5" + bytes(50)
 TXPROD = 0x600
-
-
-class Table:
-    """The slots of a VM that is not there."""
-
-    def set_slot(
-        self, slot: int, gpa: int, memory: Memory, *, read_only: bool = False, log_dirty: bool = False
-    ) -> None: ...
-    def delete_slot(self, slot: int) -> None: ...
-    def memory_written(self, gpa: int, length: int) -> None: ...
-
-
-class Unplugged:
-    """A port, an interrupt pin and messages that lead nowhere."""
-
-    receive: Receive
-
-    def send(self, frame: bytes) -> None: ...
-    def connect(self, receive: Receive) -> None:
-        self.receive = receive
-
-    def ready(self) -> None: ...
-    def set_intx(self, level: bool) -> None: ...
-    def send_msi(self, address: int, data: int) -> None: ...
 
 
 class Bench:
@@ -107,8 +83,7 @@ def rate(turn: Callable[[int], float]) -> float:
 
 def main() -> int:
     met = True
-    with GuestMemory(Table()) as memory, EventLoop() as loop:
-        memory.add(0, RAM)
+    with guest_memory(RAM) as memory, EventLoop() as loop:
         bench = Bench(memory, loop)
         for name, turn in (("transmit", bench.transmit), ("receive", bench.receive)):
             found = rate(turn)

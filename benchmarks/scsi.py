@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from time import process_time
 
+from unplugged import Unplugged, guest_memory
+
 from virtproof.conformance.scsi_rig import SLOT
 from virtproof.guest_payloads import images, program
 from virtproof.spec import pvscsi
@@ -69,40 +71,25 @@ def guest(
     return Ended(count / took, count * sectors * 512 / took)
 
 
-class Memory:
-    """Guest memory, an interrupt pin and messages that lead nowhere."""
-
-    def __init__(self) -> None:
-        self.ram = bytearray(1 << 20)
-
-    def read(self, gpa: int, length: int) -> bytes:
-        return bytes(self.ram[gpa : gpa + length])
-
-    def write(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
-        self.ram[gpa : gpa + len(data)] = data
-
-    def set_intx(self, level: bool) -> None: ...
-    def send_msi(self, address: int, data: int) -> None: ...
-
-
 def without_guest(count: int = 20_000) -> float:
     """Requests a second that the model of PVSCSI completes, 32 with each kick, 512 bytes each."""
-    memory, adapter = Memory(), PvScsi({0: {0: DiskUnit(FileDisk.in_memory(SECTORS))}}, EventLoop().after)
-    adapter.function.connect(memory, memory)
-    adapter.function.write_config(4, 2, 6)
-    adapter.write(pvscsi.COMMAND, 4, Command.SETUP_RINGS)
-    for (dword,) in struct.iter_unpack("<I", SetupRings(1, 1, 1, (2,), (3,)).pack()):
-        adapter.write(pvscsi.COMMAND_DATA, 4, dword)
-    cdb = struct.pack(">BxIxHx", 0x28, 0, 1)
-    memory.write(0x2000, Request(7, 0x10000, 512, 0, 0, Flags.TO_HOST, cdb, len(cdb), bytes(8)).pack() * 32)
-    start = process_time()
-    for done in range(32, count + 32, 32):
-        memory.write(0x1000, struct.pack("<I", done))
-        memory.write(0x1010, struct.pack("<I", done - 32))
-        adapter.write(pvscsi.KICK_RW_IO, 4, 0)
-    took = process_time() - start
-    (completed,) = struct.unpack_from("<I", memory.ram, 0x100C)
-    return float(completed / took)
+    with guest_memory(1 << 20) as memory, EventLoop() as loop:
+        adapter = PvScsi({0: {0: DiskUnit(FileDisk.in_memory(SECTORS))}}, loop.after)
+        adapter.function.connect(memory, Unplugged())
+        adapter.function.write_config(4, 2, 6)
+        adapter.write(pvscsi.COMMAND, 4, Command.SETUP_RINGS)
+        for (dword,) in struct.iter_unpack("<I", SetupRings(1, 1, 1, (2,), (3,)).pack()):
+            adapter.write(pvscsi.COMMAND_DATA, 4, dword)
+        cdb = struct.pack(">BxIxHx", 0x28, 0, 1)
+        memory.write(0x2000, Request(7, 0x10000, 512, 0, 0, Flags.TO_HOST, cdb, len(cdb), bytes(8)).pack() * 32)
+        start = process_time()
+        for done in range(32, count + 32, 32):
+            memory.write(0x1000, struct.pack("<I", done))
+            memory.write(0x1010, struct.pack("<I", done - 32))
+            adapter.write(pvscsi.KICK_RW_IO, 4, 0)
+        took = process_time() - start
+        (completed,) = struct.unpack("<I", memory.read(0x100C, 4))
+        return float(completed / took)
 
 
 def main() -> int:

@@ -9,7 +9,6 @@ from virtproof.spec.fault import Fault
 from virtproof.spec.scsi import POWER_ON
 from virtproof.vmm.disks.disk import Disk
 from virtproof.vmm.events import After
-from virtproof.vmm.network.inbox import Inbox
 from virtproof.vmm.network.port import Port, Receive
 from virtproof.vmm.pci.bus import PciDevice
 from virtproof.vmm.scsi.target import LogicalUnit
@@ -33,7 +32,7 @@ class Backends:
         return bytes.fromhex(given.replace(":", "")) if given else (MACS + self.adapters - 1).to_bytes(6, "big")
 
     def port(self, options: Mapping[str, str]) -> Port:
-        return self.ports.get(options.get("netdev", ""), Unplugged(self.after))
+        return self.ports.get(options.get("netdev", ""), Unplugged())
 
     def disk(self, options: Mapping[str, str]) -> Disk:
         """The drive that ``options`` name.  Raises Fault where there is none."""
@@ -66,14 +65,9 @@ def number(options: Mapping[str, str], name: str, default: int) -> int:
 class Unplugged:
     """A port without a cable."""
 
-    def __init__(self, after: After) -> None:
-        self._inbox = Inbox(after)
-        self.ready = self._inbox.ready
-
     def send(self, frame: bytes) -> None: ...
-
-    def connect(self, receive: Receive) -> None:
-        self._inbox.connect(receive)
+    def connect(self, receive: Receive) -> None: ...
+    def ready(self) -> None: ...
 
 
 Maker = Callable[[Mapping[str, str], Backends], PciDevice]
