@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from virtproof.fleet.document import Fleet, HostRow
+from virtproof.reports.html import sentence
 
 SHOWN = 100  # causes, and groups of one kind
 ROWS = 300  # of the other tables
@@ -52,19 +53,20 @@ GROUP_TITLES = {
 
 def render_page(fleet: Fleet, folder: Path) -> str:
     """The document; links to the reports of hosts are relative to ``folder``, where it will lie."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - slow to import
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - slow to import
     from markupsafe import Markup  # noqa: PLC0415
 
     page = Environment(
-        loader=PackageLoader("virtproof.fleet"),
+        loader=ChoiceLoader([PackageLoader("virtproof.fleet"), PackageLoader("virtproof.reports")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"tone": _tone, "minute": _minute}
+    page.filters |= {"tone": _tone, "minute": _minute, "sentence": sentence}
     assert page.loader
-    script, style = (page.loader.get_source(page, name)[0] for name in ("fleet.js", "fleet.css"))
+    script, *styles = (page.loader.get_source(page, name)[0] for name in ("fleet.js", "page.css", "fleet.css"))
+    style = "".join(styles)
     causes = [*enumerate(fleet.causes)]
     return page.get_template("fleet.html.j2").render(
         fleet=fleet,
@@ -96,6 +98,11 @@ def _minute(started: str) -> str:
     return f"{found[1]} {found[2]}" if found else started
 
 
+def _why(host: HostRow) -> str:
+    """What a run says in one sentence, without the verdict and the profile that it begins with: a column has them."""
+    return sentence(host.summary.removeprefix(f"{host.verdict.capitalize()} with {host.profile}: "))
+
+
 def _hash(source: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
 
@@ -110,7 +117,9 @@ def _data(fleet: Fleet, folder: Path) -> str:
     here = quote(os.fsencode(folder.absolute()))
 
     def row(one: HostRow) -> list[object]:
-        texts = [shared(getattr(one, name)) for name in FIELDS[1:9]] + [shared(_minute(one.started))]
+        why = _why(one)
+        texts = [shared(text) for text in (one.verdict, why, *(getattr(one, name) for name in FIELDS[3:9]))]
+        texts.append(shared(_minute(one.started)))
         report = os.path.relpath(one.report, here) if one.report else ""
         return [one.host, *texts, one.causes, [*map(shared, one.notes)], report]
 

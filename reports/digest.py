@@ -26,9 +26,20 @@ class Cause:
 
     kind: str  # what its like have in common: one action mends them all
     text: str
-    gates: bool  # does a requirement that decides the outcome fail by it?
-    affects: tuple[str, ...]  # titles of requirements and claims
+    findings: tuple[Finding, ...]  # what it affects
+    claims: tuple[ClaimResult, ...]
     action: str  # what to do about it; empty where nobody knows
+
+    @property
+    def gates(self) -> bool:
+        """Does a requirement that decides the outcome fail by it?"""
+        return any(finding.gates for finding in self.findings)
+
+    @property
+    def affects(self) -> tuple[str, ...]:
+        """Titles of requirements, then of claims."""
+        titles = [finding.title for finding in self.findings] + [claim.title for claim in self.claims]
+        return tuple(dict.fromkeys(titles))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +100,8 @@ def _causes(in_the_way: Iterable[Finding | ClaimResult]) -> tuple[Cause, ...]:
         Cause(
             kind=items[0].cause or text,
             text=text,
-            gates=any(isinstance(item, Finding) and item.gates for item in items),
-            affects=tuple(dict.fromkeys(item.title for item in items)),
+            findings=tuple(item for item in items if isinstance(item, Finding)),
+            claims=tuple(item for item in items if isinstance(item, ClaimResult)),
             action=next((item.remedy_text for item in items if item.remedy_text), ""),
         )
         for text, items in by_text.items()
@@ -101,6 +112,8 @@ def _causes(in_the_way: Iterable[Finding | ClaimResult]) -> tuple[Cause, ...]:
 def _words(item: Finding | ClaimResult) -> str:
     if item.cause_text or isinstance(item, ClaimResult):
         return item.cause_text or item.cause or item.title
+    if item.standing is Standing.STALE_WAIVER:
+        return item.title
     return f"{item.title}: {item.standing}" + (f" ({item.evidence[0]})" if item.evidence else "")
 
 

@@ -18,7 +18,7 @@ from virtproof.reports.charts import cost_chart, disk_rows, nic_rows
 from virtproof.reports.details import pack
 from virtproof.reports.digest import digest
 from virtproof.reports.printable import printable_values
-from virtproof.results import CaseResult, Evidence, FactAnswer, Proof, Run, Standing, Verdict
+from virtproof.results import CaseResult, ClaimResult, Evidence, FactAnswer, Layer, Proof, Run, Standing, Verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,8 +60,10 @@ def render_html(run: Run, evidence: Evidence | None = None) -> str:
     references = {cite: number for number, cite in enumerate(_cited(cases), 1)}
     shown = _shown(areas)
     packed = [case for area in areas for case in (*area.failing, *area.quiet) if id(case) not in shown]
+    silent = _by_reason(evidence.facts) if evidence else {}
     page = _environment()
-    script, style = (_source(page, name) for name in ("report.js", "report.css"))
+    script = _source(page, "report.js")
+    style = _source(page, "page.css") + _source(page, "report.css")
     return page.get_template("report.html.j2").render(
         run=run,
         evidence=evidence,
@@ -72,9 +74,12 @@ def render_html(run: Run, evidence: Evidence | None = None) -> str:
         references=references,
         details=pack(packed, references) if packed else "",
         known_cases={case.id for case in cases},
+        claims=[claim for claim in run.claims if not _is_foreign(claim)],
+        foreign=[claim for claim in run.claims if _is_foreign(claim)],
         claimed={claim.name for claim in run.claims},
         facts={fact.id: fact for fact in evidence.facts} if evidence else {},
-        silent=_by_reason(evidence.facts) if evidence else {},
+        silent={reason: facts for reason, facts in silent.items() if len(facts) > 1},
+        silent_alone=[facts[0] for facts in silent.values() if len(facts) == 1],
         costs=cost_chart(evidence.costs) if evidence else None,
         nics=nic_rows(evidence.nics) if evidence else (),
         disks=disk_rows(evidence.disks) if evidence else (),
@@ -102,7 +107,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     page.filters |= {"tone": _tone, "slug": _slug, "fact": _fact_value, "moment": _moment, "grouped": _grouped}
-    page.tests["compact"] = _is_compact
+    page.filters |= {"sentence": sentence, "breakable": _breakable}
+    page.tests |= {"compact": _is_compact, "derived": _is_derived}
     page.globals["identity"] = id
     return page
 
@@ -190,6 +196,18 @@ def _fact_value(fact: FactAnswer) -> str:
             return str(fact.known)
 
 
+def sentence(text: str) -> str:
+    """A text that begins with a word in small letters, as a sentence; names such as kvm_amd or x2APIC stay."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+(-[a-z]+)*[ ,:]", text) else text
+
+
+def _breakable(name: str) -> str:
+    """A name that may break behind its underscores."""
+    from markupsafe import Markup  # noqa: PLC0415
+
+    return Markup("_<wbr>").join(name.split("_"))
+
+
 def _grouped(value: int | None) -> str:
     return "?" if value is None else f"{value:,}"
 
@@ -197,6 +215,15 @@ def _grouped(value: int | None) -> str:
 def _moment(text: str) -> str:
     found = re.fullmatch(r"([-\d]+)T([\d:.]+)(?:Z|\+00:00)", text)
     return f"{found[1]} {found[2]} UTC" if found else text
+
+
+def _is_foreign(claim: ClaimResult) -> bool:
+    """Is it about a feature that this kind of processor does not know?"""
+    return claim.silicon is claim.kernel is claim.functional is Layer.NOT_APPLICABLE
+
+
+def _is_derived(claim: ClaimResult) -> bool:
+    return bool(claim.evidence or claim.cite or claim.proof_cases)
 
 
 def _is_compact(case: CaseResult) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import CHROMIUM, Browser
 from virtproof.kvm import Kvm, KvmUnavailable
 from virtproof.spec.fault import Fault
 from virtproof.vmm.engines.kvm import KvmEngine
@@ -49,3 +50,12 @@ def bundles() -> Iterator[Path]:
         done = subprocess.run(script, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser; skips, with the reason, where there is none."""
+    if not CHROMIUM:
+        pytest.skip("no chromium on this machine (Debian: chromium)")
+    with Browser(tmp_path_factory.mktemp("browser")) as one:
+        yield one

@@ -107,6 +107,18 @@ for (const button of sorters) {
   });
 }
 window.addEventListener("hashchange", follow);
+
+// On paper are all hosts that were chosen, and everything is open.
+let closed = [];
+window.addEventListener("beforeprint", () => {
+  body.replaceChildren(...shown.map(line));
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const part of closed) part.open = true;
+});
+window.addEventListener("afterprint", () => {
+  draw();
+  for (const part of closed) part.open = false;
+});
 for (const part of section.querySelectorAll("[hidden]:not(.only)")) part.hidden = false;
 apply();
 follow();

@@ -8,8 +8,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +17,8 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 
+from tests.browser import Browser
+from tests.browser import Page as BrowserPage
 from tests.fleet.conftest import BAD, GOOD, NO_KVM, Folder
 from virtproof.cli.app import run
 from virtproof.fleet.document import SCHEMA, Fleet
@@ -27,6 +27,7 @@ from virtproof.fleet.tables import render_csv, render_json
 from virtproof.results_schema import schema_of
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+A4_ACROSS = 1032  # CSS pixels between the margins of the page, which lies on its side
 HOSTILE = "</script ></script><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\"'\x1b]0;x\x07{{7*7}}"
 
 
@@ -111,17 +112,6 @@ def test_links_lead_to_the_reports_beside_the_runs(fleet: Fleet, folder: Folder,
     assert not {"?", "#", '"', "<"} & set(link)
 
 
-CHROMIUM = (
-    "chromium",
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-)
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")
 @pytest.mark.parametrize(
     ("asked", "hosts"),
     [
@@ -134,16 +124,68 @@ CHROMIUM = (
     ],
 )
 def test_in_a_browser_a_link_chooses_hosts_and_hostile_text_is_shown(
-    fleet: Fleet, folder: Folder, tmp_path: Path, asked: str, hosts: int
+    fleet: Fleet, browser: Browser, tmp_path: Path, asked: str, hosts: int
 ) -> None:
-    (tmp_path / "page.html").write_text(render_page(fleet, tmp_path))
-    address = f"file://{tmp_path}/page.html#hosts{asked}"
-    script = [*CHROMIUM, f"--user-data-dir={tmp_path}/chromium", "--dump-dom", address]
-    shown = subprocess.run(script, capture_output=True, text=True, check=True, timeout=60).stdout
-    table = re.findall(r"<tbody>.*?</tbody>", shown, re.DOTALL)[-1]
-    assert table.count("<tr>") == hosts
-    assert f"of {hosts}" in shown if hosts else "No host matches; 7 in all" in shown
-    assert "<img" not in shown
+    script = """
+        const body = document.querySelector("#hosts tbody");
+        return [body.rows.length, document.querySelector("#hosts output").value, document.images.length];
+    """
+    with opened(fleet, browser, tmp_path, f"#hosts{asked}") as page:
+        rows, told, images = page.run(script)
+        assert (page.complaints(), len(page.requests())) == ([], 1)
+    assert (rows, images) == (hosts, 0)
+    assert f"of {hosts}" in told if hosts else told == "No host matches; 7 in all"
+
+
+def opened(fleet: Fleet, browser: Browser, tmp_path: Path, fragment: str = "", **how: Any) -> BrowserPage:
+    """The page in a browser."""
+    file = tmp_path / "fleet.html"
+    file.write_text(render_page(fleet, tmp_path), encoding="utf-8")
+    return browser.page(f"{file.as_uri()}{fragment}", **how)
+
+
+def test_a_keyboard_searches_and_sorts(fleet: Fleet, browser: Browser, tmp_path: Path) -> None:
+    names = "return [...document.querySelectorAll('#hosts tbody th')].map((e) => e.textContent);"
+    with opened(fleet, browser, tmp_path) as page:
+        page.run("document.querySelector('#hosts input').focus();")
+        page.type("h3")
+        assert page.run(names) == ["h3"]
+        assert page.run("return location.hash;") == "#hosts?q=h3", "a link to what is seen"
+        page.press("Tab", "Tab", "Tab", "Enter")  # to "Show all"
+        page.press("Tab", "Tab", "Enter")  # past the table, which can be scrolled, to the head of its first column
+        first = page.run(names)
+        assert len(first) == 7
+        page.press("Enter")
+        assert page.run(names) == first[::-1]
+        assert page.run("return document.querySelector('#hosts th.host').ariaSort;") == "descending"
+
+
+@pytest.mark.parametrize(("width", "media"), [(1280, ""), (400, ""), (320, ""), (A4_ACROSS, "print")])
+def test_nothing_is_cut_off(fleet: Fleet, browser: Browser, tmp_path: Path, width: int, media: str) -> None:
+    with opened(fleet, browser, tmp_path, width=width, media=media) as page:
+        assert page.cut_off() == []
+        assert page.run("return document.documentElement.scrollWidth;") == width
+
+
+@pytest.mark.parametrize("how", [{}, {"width": 400, "dark": True}], ids=["light", "dark"])
+def test_axe_finds_nothing(fleet: Fleet, browser: Browser, tmp_path: Path, how: dict[str, Any]) -> None:
+    with opened(fleet, browser, tmp_path, **how) as page:
+        assert page.axe() == []
+
+
+def test_on_paper_are_all_hosts_that_were_chosen(folder: Folder, browser: Browser, tmp_path: Path) -> None:
+    for number in range(130):
+        folder.add(f"h{number}", GOOD)
+    rows = "document.querySelectorAll('#hosts tbody tr').length"
+    script = f"""
+        const said = [{rows}];
+        dispatchEvent(new Event("beforeprint"));
+        said.push({rows}, document.querySelectorAll("details:not([open])").length);
+        dispatchEvent(new Event("afterprint"));
+        return [...said, {rows}];
+    """
+    with opened(folder.merged(), browser, tmp_path) as page:
+        assert page.run(script) == [100, 130, 0, 100]
 
 
 def test_csv_has_a_line_for_each_host_and_no_formulas(fleet: Fleet) -> None:

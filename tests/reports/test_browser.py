@@ -1,70 +1,47 @@
-"""The HTML report in a browser: what its script does, and what axe-core says of it.  Skips where there is none."""
+"""The HTML report in a browser: what its script does, its use with a keyboard, how it prints, what axe says."""
 
 from __future__ import annotations
 
-import html
-import json
-import re
-import shutil
-import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser import Browser, Page
 from virtproof.reports.html import render_html
 from virtproof.results import CostResult, DiskResult, Evidence, KnownDeviation, NicResult, Run, Technique
 
 Pair = tuple[Run, Evidence]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")
-
-# The page unpacks its cases meanwhile, in real time; timers run on virtual time.  So something real is awaited.
-SETTLED = """
-    const first = document.querySelector("details[data-packed]");
-    if (first) first.open = true;
-    for (let n = 0; n < 20000 && first && !first.querySelector("div"); n++) await new Response(new Blob(["x"])).text();
+# What the page's script does when it gets to it is awaited; nothing else tells when that is.
+UNTIL = """
+    const until = (holds) => new Promise((done) => {
+      const look = () => { const found = holds(); found ? done(found) : setTimeout(look, 10); };
+      look();
+    });
+    const find = (id) => document.getElementById(id);
 """
+A4 = 718  # CSS pixels between the margins of A4, as Chromium sets them
 
 
-def ask(page: str, script: str, tmp_path: Path, fragment: str = "") -> Any:
-    """What ``script`` (the body of an async function) returns, run behind the page's own."""
-    # The policy lets only the page's own script act, as it should: it is taken away for ours.
-    page = re.sub(r"<meta http-equiv[^>]*>", "", page)
-    answer = f"(async () => {{ {SETTLED} {script} }})()"
-    told = (
-        f"{answer}.then((said) => document.title = 'SAID ' + JSON.stringify(said), (e) => document.title = 'BAD ' + e);"
-    )
-    file = tmp_path / "page.html"
-    file.write_text(page.replace("</body>", f"<script>{told}</script></body>"), encoding="utf-8")
-    assert CHROMIUM
-    dom = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000",
-         "--dump-dom", f"file://{file}{fragment}"],
-        capture_output=True, text=True, timeout=120, check=False,
-    ).stdout  # fmt: skip
-    title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)
-    assert title, "the browser gave no page"
-    said = html.unescape(title[1])
-    assert said.startswith("SAID "), said[:500]
-    return json.loads(said.removeprefix("SAID "))
+def opened(browser: Browser, tmp_path: Path, source: str, fragment: str = "", **how: Any) -> Page:
+    """The page of a report in a browser."""
+    file = tmp_path / "report.html"
+    file.write_text(source, encoding="utf-8")
+    return browser.page(f"{file.as_uri()}{fragment}", **how)
 
 
-def test_what_the_script_does(runs: dict[str, Pair], tmp_path: Path) -> None:
+def test_what_the_script_does(runs: dict[str, Pair], browser: Browser, tmp_path: Path) -> None:
     run, evidence = runs["software backend"]
     script = """
-        const find = (id) => document.getElementById(id);
         const said = {};
         const linked = find("case-trap.de.div_zero.long64");
+        await until(() => linked.querySelector("div"));
         said.linked = [linked.open, linked.closest("details.area").open, linked.textContent];
         const other = find("case-pio.out.byte.real16");
         said.before = other.querySelector("pre") === null;
         other.open = true;
-        await new Promise((done) => setTimeout(done, 100));
-        said.opened = other.querySelector("pre").textContent;
+        said.opened = (await until(() => other.querySelector("pre"))).textContent;
         const form = find("filter");
         const words = form.querySelector("input[type=search]");
         const shown = () => document.querySelectorAll("details.case:not([hidden])").length;
@@ -79,8 +56,8 @@ def test_what_the_script_does(runs: dict[str, Pair], tmp_path: Path) -> None:
         find("facts").querySelector("form").dispatchEvent(new Event("input"));
         said.facts = [...find("fact-rows").rows].filter((row) => !row.hidden).map((row) => row.id);
         location.hash = "#fact-svm.present";
-        await new Promise((done) => setTimeout(done, 100));
-        said.fact = [find("fact-svm.present").hidden, find("fact-svm.present").closest("details").open];
+        await until(() => !find("fact-svm.present").hidden);
+        said.fact = find("fact-svm.present").closest("details").open;
         const closed = () => document.querySelectorAll("details:not([open])").length;
         const earlier = closed();
         dispatchEvent(new Event("beforeprint"));
@@ -89,7 +66,10 @@ def test_what_the_script_does(runs: dict[str, Pair], tmp_path: Path) -> None:
         said.back = closed() === earlier && earlier > 0;
         return said;
     """
-    said = ask(render_html(run, evidence), script, tmp_path, "#case-trap.de.div_zero.long64")
+    with opened(browser, tmp_path, render_html(run, evidence), "#case-trap.de.div_zero.long64") as page:
+        said = page.run(UNTIL + script)
+        assert page.complaints() == []
+        assert [address.partition("#")[0] for address in page.requests()] == [(tmp_path / "report.html").as_uri()]
     assert said["linked"][:2] == [True, True]
     for words in (
         "8000: f7 f3  div ebx",
@@ -103,21 +83,79 @@ def test_what_the_script_does(runs: dict[str, Pair], tmp_path: Path) -> None:
     assert said["found"] == [1, f"1 of {len(evidence.cases)} cases"]
     assert said["crashes"] == 1
     assert said["facts"] == ["fact-svm.asids"]
-    assert said["fact"] == [False, True]
+    assert said["fact"]
     assert said["printed"] == [0, len(evidence.cases)]
     assert said["back"]
 
 
-def test_hostile_text_is_text_after_the_script_too(runs: dict[str, Pair], tmp_path: Path, monkeypatch: Any) -> None:
+def test_hostile_text_is_text_after_the_script_too(
+    runs: dict[str, Pair], browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("virtproof.reports.html.FAILING_BUDGET", -1)  # all of it through the script
     script = """
+        const first = document.querySelector("details[data-packed]");
+        first.open = true;
+        await until(() => first.querySelector("div"));
         dispatchEvent(new Event("beforeprint"));
         const open = document.querySelectorAll("details.case > div").length;
-        return [open, [...document.scripts].length, document.querySelectorAll("section section, img").length];
+        return [open, [...document.scripts].length, document.querySelectorAll("section section section, img").length];
     """
     run, evidence = runs["hostile"]
-    page = render_html(run, evidence)
-    assert ask(page, script, tmp_path) == [len(evidence.cases), 3, 0], "two of the page, one of this test"
+    with opened(browser, tmp_path, render_html(run, evidence)) as page:
+        assert page.run(UNTIL + script) == [len(evidence.cases), 2, 0]
+        assert page.complaints() == []
+        assert len(page.requests()) == 1
+
+
+def test_a_keyboard_is_enough(runs: dict[str, Pair], browser: Browser, tmp_path: Path) -> None:
+    focus = "const e = document.activeElement; return"
+    with opened(browser, tmp_path, render_html(*runs["software backend"])) as page:
+        page.press("Tab")
+        assert page.run(f"{focus} [e.textContent, getComputedStyle(e).outlineStyle];") == [
+            "Skip to the report", "solid",
+        ]  # fmt: skip
+        page.press("Enter", "Tab")
+        assert page.run(f"{focus} e.closest('section').id;") == "verdict", "behind the list of sections"
+        page.press("Shift+Tab")
+        assert page.run(f"{focus} e.closest('nav') !== null;")
+
+        page.run("document.querySelector('details.area[data-name=pio] > summary').focus();")
+        page.press("Enter", "Tab", "Enter")
+        found = "document.querySelector('details.area[data-name=pio] details.case')"
+        assert page.run(f"{UNTIL} return (await until(() => {found}.querySelector('div'))).textContent;")
+        page.press("Enter")
+        assert page.run(f"return {found}.open;") is False
+
+        page.run("document.querySelector('#filter input').focus();")
+        page.type("loopback")
+        shown = "return [...document.querySelectorAll('details.case:not([hidden])')].map((e) => e.id);"
+        assert page.run(shown) == ["case-serial.loopback.msr.long64"]
+        page.press("Tab")
+        page.press(" ")
+        assert page.run(f"{focus} [e.value, e.checked];") == ["pass", False]
+
+
+@pytest.mark.parametrize(("width", "media"), [(1280, ""), (400, ""), (320, ""), (A4, "print")])
+@pytest.mark.parametrize("name", ["firmware off", "software backend", "hostile"])
+def test_nothing_is_cut_off(
+    name: str, width: int, media: str, runs: dict[str, Pair], browser: Browser, tmp_path: Path
+) -> None:
+    """What is wider than the page can be scrolled to, and on paper there is no such thing."""
+    with opened(browser, tmp_path, render_html(*furnished(runs[name])), width=width, media=media) as page:
+        assert page.cut_off() == []
+        assert page.run("return document.documentElement.scrollWidth;") == width
+
+
+def test_it_prints(runs: dict[str, Pair], browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path, render_html(*runs["software backend"])) as page:
+        paper = page.paper()
+        assert paper.startswith(b"%PDF-")
+        assert page.run("return document.querySelectorAll('details.case > div').length;") > 50, "all cases were filled"
+        page.command("Emulation.setEmulatedMedia", media="print")
+        seen = (
+            "return ['nav', '.sign-off', '#filter'].map((e) => document.querySelector(e).getClientRects().length > 0);"
+        )
+        assert page.run(seen) == [False, True, False]
 
 
 def furnished(pair: Pair) -> Pair:
@@ -128,7 +166,8 @@ def furnished(pair: Pair) -> Pair:
     )
     nics = (NicResult(name="e1000", title="82540EM", packets=10, exits=40, seconds=1), NicResult(name="x", title="X"))
     disks = (DiskResult(name="pvscsi", title="PVSCSI", requests=10, size=4096, exits=10, seconds=1),)
-    known = KnownDeviation(id="d", reason="known", cite=("C",), cases=(evidence.cases[0].id,))
+    cases = tuple(case.id for case in evidence.cases[:1])
+    known = KnownDeviation(id="d", reason="known", cite=("C",), cases=cases)
     technique = Technique("real mode", "interpretation", "claim.x", "it says otherwise")
     fields = {name: getattr(run, name) for name in run.__slots__}
     run = Run(**{**fields, "deviations": (known,), "techniques": (technique,)})
@@ -136,20 +175,11 @@ def furnished(pair: Pair) -> Pair:
     return run, Evidence(**{name: getattr(evidence, name) for name in evidence.__slots__} | measured)
 
 
-@pytest.mark.parametrize("name", ["firmware off", "software backend"])
-def test_axe_finds_nothing(name: str, runs: dict[str, Pair], tmp_path: Path) -> None:
-    spec = find_spec("axe_core_python")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("axe-core-python is not installed")
-    axe = (Path(spec.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8").replace("</", "<\\/")
-    pair = furnished(runs[name]) if runs[name][1].cases else runs[name]
-    page = render_html(*pair).replace("</body>", f"<script>{axe}</script></body>")
-    script = """
-        dispatchEvent(new Event("beforeprint"));
-        const found = await axe.run();
-        const said = (v) => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 200)];
-        return [found.passes.length, found.violations.map(said)];
-    """
-    passes, violations = ask(page, script, tmp_path)
-    assert violations == []
-    assert passes > 20
+@pytest.mark.parametrize(
+    ("name", "how"), [("firmware off", {}), ("software backend", {"width": 400, "dark": True})], ids=["light", "dark"]
+)
+def test_axe_finds_nothing(
+    name: str, how: dict[str, Any], runs: dict[str, Pair], browser: Browser, tmp_path: Path
+) -> None:
+    with opened(browser, tmp_path, render_html(*furnished(runs[name])), **how) as page:
+        assert page.axe() == []

@@ -288,7 +288,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_text_can_be_read(theme: int) -> None:
-    style = (Path(reports.__file__).parent / "templates/report.css").read_text(encoding="utf-8")
+    style = (Path(reports.__file__).parent / "templates/page.css").read_text(encoding="utf-8")
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r":root \{(.*?)\}", style, re.DOTALL)[theme]))
     pairs = [(ink, ground) for ink in ("ink", "soft", "link") for ground in ("page", "sheet", "faint")]
     pairs += [(tone, ground) for tone in ("good", "bad", "open", "calm") for ground in (f"{tone}-fill", "sheet")]
