@@ -2,12 +2,9 @@
 
    `tell` gives the vectors that were taken since the last time, in order, and 0. */
 #include "library/ioapic.h"
+#include "library/pic.h"
 #include "library/tests.h"
 
-#define MASTER 0x20
-#define SLAVE 0xa0
-#define ELCR 0x4d0                       /* which lines are level-triggered, a bit each */
-#define EXTINT 0x700                     /* of LVT LINT0: the vector comes from the 8259 */
 #define LINE 20                          /* of the I/O APIC */
 
 static volatile u8 taken[64];
@@ -21,15 +18,6 @@ static void tell(void)
     count = 0;
 }
 
-static void pic(u16 chip, u8 base, u8 cascade, u8 mask)
-{
-    out8(chip, 0x11);                    /* ICW1 to ICW4: edges, cascaded, 8086 mode */
-    out8(chip + 1, base);
-    out8(chip + 1, cascade);
-    out8(chip + 1, 1);
-    out8(chip + 1, mask);
-}
-
 static u8 in_service(u16 chip)
 {
     out8(chip, 0x0b);
@@ -38,9 +26,9 @@ static u8 in_service(u16 chip)
 
 static void end_of_interrupt(void)
 {
-    if (in_service(SLAVE))
-        out8(SLAVE, 0x20);
-    out8(MASTER, 0x20);
+    if (in_service(PIC_SLAVE))
+        out8(PIC_SLAVE, 0x20);
+    out8(PIC_MASTER, 0x20);
 }
 
 static void note(struct frame *f)
@@ -57,24 +45,24 @@ static void note_and_end(struct frame *f)
     end_of_interrupt();
 }
 
-static void start_pic(u8 base, u8 mask)
+static void start_pics(u8 base, u8 mask)
 {
     apic_enable(0xff);
-    apic_write(APIC_LVT_LINT0, EXTINT);
-    pic(MASTER, base, 4, mask);
-    pic(SLAVE, base + 8, 2, 0);
+    apic_write(APIC_LVT_LINT0, LINT_EXTINT);
+    pic_start(PIC_MASTER, base, 4, mask);
+    pic_start(PIC_SLAVE, base + 8, 2, 0);
     for (unsigned n = 0; n < 16; n++)
         handle(base + n, note_and_end);
 }
 
 TEST(pic_base)                           /* line 4 with vectors from 20H, then from 60H */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     host(0);
     window();
     tell();
     host(1);
-    start_pic(0x60, 0);
+    start_pics(0x60, 0);
     host(0);
     window();
     tell();
@@ -82,47 +70,47 @@ TEST(pic_base)                           /* line 4 with vectors from 20H, then f
 
 TEST(pic_mask)                           /* line 4 masked; unmasked */
 {
-    start_pic(0x20, 0x10);
+    start_pics(0x20, 0x10);
     host(0);
     window();
     tell();
-    out8(MASTER + 1, 0);
+    out8(PIC_MASTER + 1, 0);
     window();
     tell();
 }
 
 TEST(pic_imr)                            /* what both mask registers read after two values each */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     for (unsigned n = 0; n < 2; n++) {
-        out8(MASTER + 1, n ? 0x5a : 0xa5);
-        out8(SLAVE + 1, n ? 0xa5 : 0x5a);
-        observe(in8(MASTER + 1));
-        observe(in8(SLAVE + 1));
+        out8(PIC_MASTER + 1, n ? 0x5a : 0xa5);
+        out8(PIC_SLAVE + 1, n ? 0xa5 : 0x5a);
+        observe(in8(PIC_MASTER + 1));
+        observe(in8(PIC_SLAVE + 1));
     }
 }
 
 TEST(pic_eoi)                            /* lines 3 and 5: before an EOI, with what is in service; after it; after a second */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     handle(0x23, note);
     handle(0x25, note);
     host(0);
     host(2);
     window();
     tell();
-    observe(in_service(MASTER));
+    observe(in_service(PIC_MASTER));
     end_of_interrupt();
     window();
     tell();
-    observe(in_service(MASTER));
+    observe(in_service(PIC_MASTER));
     end_of_interrupt();
-    observe(in_service(MASTER));
+    observe(in_service(PIC_MASTER));
 }
 
 TEST(pic_two)                            /* acts 0 and 2, both with IF = 0 */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     host(0);
     host(2);
     window();
@@ -132,32 +120,32 @@ TEST(pic_two)                            /* acts 0 and 2, both with IF = 0 */
 
 TEST(pic_cascade)                        /* line 8: taken; in service in master and slave; after both EOIs */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     handle(0x28, note);
     host(0);
     window();
     tell();
-    observe(in_service(MASTER));
-    observe(in_service(SLAVE));
+    observe(in_service(PIC_MASTER));
+    observe(in_service(PIC_SLAVE));
     end_of_interrupt();
-    observe(in_service(MASTER) | in_service(SLAVE));
+    observe(in_service(PIC_MASTER) | in_service(PIC_SLAVE));
 }
 
 TEST(pic_lint0)                          /* line 4 with LINT0 masked; as ExtINT */
 {
-    start_pic(0x20, 0);
-    apic_write(APIC_LVT_LINT0, EXTINT | LVT_MASKED);
+    start_pics(0x20, 0);
+    apic_write(APIC_LVT_LINT0, LINT_EXTINT | LVT_MASKED);
     host(0);
     window();
     tell();
-    apic_write(APIC_LVT_LINT0, EXTINT);
+    apic_write(APIC_LVT_LINT0, LINT_EXTINT);
     window();
     tell();
 }
 
 TEST(pic_edge)                           /* line 5 rises; stays; falls and rises */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     host(0);
     window();
     tell();
@@ -171,8 +159,8 @@ TEST(pic_edge)                           /* line 5 rises; stays; falls and rises
 
 TEST(pic_level)                          /* line 5 is high until the third interrupt */
 {
-    start_pic(0x20, 0);
-    out8(ELCR, 1 << 5);
+    start_pics(0x20, 0);
+    out8(PIC_ELCR, 1 << 5);
     lower_at = 3;
     host(0);
     while (count < 3)
@@ -189,7 +177,7 @@ static u8 waiting(u16 chip)
 
 TEST(pic_specific)                       /* line 5, in it line 3: taken; in service; after the EOI of 5; after that of 3 */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     handle(0x23, note);
     handle(0x25, note);
     host(0);
@@ -197,36 +185,36 @@ TEST(pic_specific)                       /* line 5, in it line 3: taken; in serv
     host(2);
     window();
     tell();
-    observe(in_service(MASTER));
-    out8(MASTER, 0x65);
-    observe(in_service(MASTER));
-    out8(MASTER, 0x63);
-    observe(in_service(MASTER));
+    observe(in_service(PIC_MASTER));
+    out8(PIC_MASTER, 0x65);
+    observe(in_service(PIC_MASTER));
+    out8(PIC_MASTER, 0x63);
+    observe(in_service(PIC_MASTER));
 }
 
 TEST(pic_waiting)                        /* IRR: nothing; line 4 has risen; it is in service; taken */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     handle(0x24, note);
-    observe(waiting(MASTER));
+    observe(waiting(PIC_MASTER));
     host(0);
-    observe(waiting(MASTER));
+    observe(waiting(PIC_MASTER));
     window();
-    observe(waiting(MASTER));
+    observe(waiting(PIC_MASTER));
     tell();
 }
 
 TEST(pic_seen)                           /* line 3 in service, line 5 waits, IMR is 88H: ISR, IRR, IMR; act 3 is the host's look */
 {
-    start_pic(0x20, 0);
+    start_pics(0x20, 0);
     handle(0x23, note);
     host(0);
     window();
     host(2);
-    out8(MASTER + 1, 0x88);
-    observe(in_service(MASTER));
-    observe(waiting(MASTER));
-    observe(in8(MASTER + 1));
+    out8(PIC_MASTER + 1, 0x88);
+    observe(in_service(PIC_MASTER));
+    observe(waiting(PIC_MASTER));
+    observe(in8(PIC_MASTER + 1));
     host(3);
 }
 
@@ -246,8 +234,8 @@ static void show_irr(struct frame *f)
 
 static void start_ioapic(u32 entry)
 {
-    pic(MASTER, 0x20, 4, 0xff);
-    pic(SLAVE, 0x28, 2, 0xff);
+    pic_start(PIC_MASTER, 0x20, 4, 0xff);
+    pic_start(PIC_SLAVE, 0x28, 2, 0xff);
     apic_enable(0xff);
     handle(0x60, note_and_eoi);
     ioapic_route(LINE, entry | 0x60, 0);

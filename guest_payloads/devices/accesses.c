@@ -2,6 +2,7 @@
    guest_payloads/accesses.py has the same layout. */
 #include "../library/apic.h"
 #include "../library/interrupts.h"
+#include "../library/pic.h"
 #include "../library/report.h"
 #include "../library/string.h"
 
@@ -9,10 +10,6 @@
 #define PATIENCE 100000                  /* looks, each with an exit, before something counts as not coming */
 #define NO_ACT 0xff                      /* of the host */
 
-#define MASTER 0x20
-#define SLAVE 0xa0
-#define ELCR 0x4d0
-#define EXTINT 0x700                     /* of LVT LINT0: the vector comes from the 8259 */
 #define PIC_VECTORS 0x20                 /* sixteen; further ones are messages */
 #define SPURIOUS 0xef
 
@@ -94,25 +91,6 @@ static bool poll(const struct access *of)
     return false;
 }
 
-static void start_pic(u16 chip, u8 base, u8 cascade, u8 mask)
-{
-    out8(chip, 0x11);                    /* ICW1 to ICW4: edges, cascaded, 8086 mode */
-    out8(chip + 1, base);
-    out8(chip + 1, cascade);
-    out8(chip + 1, 1);
-    out8(chip + 1, mask);
-}
-
-static void start_pics(u16 open, u16 level)
-{
-    apic_enable(SPURIOUS);
-    apic_write(APIC_LVT_LINT0, EXTINT);
-    start_pic(MASTER, PIC_VECTORS, 1 << 2, ~open & ~(open >> 8 ? 1 << 2 : 0));
-    start_pic(SLAVE, PIC_VECTORS + 8, 2, ~open >> 8);
-    out8(ELCR, level);
-    out8(ELCR + 1, level >> 8);
-}
-
 static void walk(const struct access *of);
 
 static void interrupted(struct frame *frame)
@@ -126,8 +104,8 @@ static void interrupted(struct frame *frame)
     }
     if (vector < PIC_VECTORS + 16) {
         if (vector >= PIC_VECTORS + 8)
-            out8(SLAVE, 0x20);
-        out8(MASTER, 0x20);
+            out8(PIC_SLAVE, 0x20);
+        out8(PIC_MASTER, 0x20);
     } else {
         apic_eoi();
     }
@@ -171,7 +149,7 @@ static void walk(const struct access *of)
         case POLL_IN:
         case POLL: see(poll(of)); break;
         case HOST: host(of->value); break;
-        case PIC: start_pics(of->value, of->mask); break;
+        case PIC: apic_enable(SPURIOUS); pic_open(PIC_VECTORS, of->value, of->mask); break;
         case HANDLE: {                   /* what follows, to its END, is done in the handler of that vector */
             u8 vector = of->address;
             apic_enable(SPURIOUS);

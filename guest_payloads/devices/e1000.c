@@ -2,6 +2,7 @@
    back, so it needs nobody at the other end of the cable, but for the tests `carried`.  "PCI/PCI-X Family of Gigabit
    Ethernet Controllers Software Developer's Manual" (317453).  Each test says what it observes. */
 #include "../library/pci.h"
+#include "../library/pic.h"
 #include "../library/string.h"
 #include "../library/together.h"
 
@@ -303,23 +304,11 @@ static void interrupted(struct frame *frame)
     out8(0x20, 0x20);
 }
 
-static void start_pic(u16 chip, u8 vectors, u8 cascade, u8 mask)
-{
-    out8(chip, 0x11);
-    out8(chip + 1, vectors);
-    out8(chip + 1, cascade);
-    out8(chip + 1, 1);
-    out8(chip + 1, mask);
-}
-
 /* INTx of the adapter comes as VECTOR, by the 8259s. */
 static void take_interrupts(void (*handler)(struct frame *))
 {
-    start_pic(0x20, 0x20, 1 << 2, (u8)~(1 << 2));
-    start_pic(0xa0, 0x28, 2, (u8)~(1 << (IRQ - 8)));
-    out8(0x4d1, 1 << (IRQ - 8));         /* level-triggered */
     apic_enable(0xef);
-    apic_write(APIC_LVT_LINT0, 0x700);   /* the 8259 */
+    pic_open(0x20, 1 << IRQ, 1 << IRQ);
     pci_write32(ISA_BRIDGE, 0x60, IRQ * 0x01010101u);
     handle(VECTOR, handler);
 }
