@@ -15,11 +15,12 @@ from fnmatch import fnmatchcase
 from virtproof.results import Backend, CaseResult, Technique, Verdict
 
 KERNEL, USER, REAL = "kernel code (ring 0)", "user code (ring 3)", "real mode"
-TABLES, APIC = "guest page tables", "local APIC"
+TABLES, USER_TABLES, APIC = "guest page tables", "guest page tables (ring 3)", "local APIC"
 PASS, FAIL = Verdict.PASS, Verdict.FAIL
 
 HARDWARE, INTERPRETED, DIRECT = "hardware-assisted virtualization", "interpretation", "direct execution"
-SHADOW, IN_KERNEL = "shadow page tables", "emulation in the kernel"
+SHADOW, EMULATED, IN_KERNEL = "shadow page tables", "emulation: an interpreter walks them", "emulation in the kernel"
+SECOND_LEVEL, VIRTUAL_APIC = "second-level translation", f"{HARDWARE} (virtual APIC)"
 INSNS = "insn_emulation"
 
 
@@ -57,6 +58,10 @@ SIGNS = (
     Sign(REAL,   "kvm_intel", "claim.unrestricted", FAIL, INTERPRETED, INSNS, "kvm_intel.unrestricted_guest is on"),
     Sign(REAL,   "kvm_amd",   "claim.unrestricted.amd", PASS, f"{HARDWARE} (AMD-V)"),
     Sign(REAL,   "kvm_amd",   "claim.unrestricted.amd", FAIL, INTERPRETED, INSNS, "kvm_amd drives AMD-V"),
+    Sign(REAL,   "kvm_intel", "claim.backend.real", PASS, f"{HARDWARE} (unrestricted guest)"),
+    Sign(REAL,   "kvm_amd",   "claim.backend.real", PASS, f"{HARDWARE} (AMD-V)"),
+    Sign(REAL,   "*",         "claim.backend.real", PASS, DIRECT),
+    Sign(REAL,   "*",         "claim.backend.real", FAIL, INTERPRETED, INSNS),
     Sign(TABLES, "kvm_intel", "slat.pf_noexit", PASS, "EPT"),
     Sign(TABLES, "kvm_amd",   "slat.pf_noexit", PASS, "RVI (NPT)"),
     Sign(TABLES, "kvm_intel", "slat.pf_noexit", FAIL, SHADOW, "pf_guest", "kvm_intel.ept is on"),
@@ -64,10 +69,27 @@ SIGNS = (
     Sign(TABLES, "*",         "claim.no_tdp", PASS, SHADOW),
     Sign(TABLES, "kvm_intel", "claim.no_tdp", FAIL, "EPT", "pf_guest", "kvm_intel.ept is off"),
     Sign(TABLES, "kvm_amd",   "claim.no_tdp", FAIL, "RVI (NPT)", "pf_guest", "kvm_amd.npt is off"),
+    Sign(TABLES, "kvm_intel", "claim.backend.tables", PASS, "EPT"),
+    Sign(TABLES, "kvm_amd",   "claim.backend.tables", PASS, "RVI (NPT)"),
+    Sign(TABLES, "*",         "claim.backend.tables", PASS, SECOND_LEVEL),
+    Sign(TABLES, "*",         "claim.backend.tables", FAIL, EMULATED, INSNS),
+    Sign(TABLES, "*",         "claim.backend.tables", FAIL, SHADOW, "pf_guest"),
+    Sign(USER_TABLES, "kvm_intel", "claim.backend.tables.ring3", PASS, "EPT"),
+    Sign(USER_TABLES, "kvm_amd",   "claim.backend.tables.ring3", PASS, "RVI (NPT)"),
+    Sign(USER_TABLES, "*",    "claim.backend.tables.ring3", PASS, SECOND_LEVEL),
+    Sign(USER_TABLES, "*",    "claim.backend.tables.ring3", FAIL, EMULATED, INSNS),
+    Sign(USER_TABLES, "*",    "claim.backend.tables.ring3", FAIL, SHADOW, "pf_guest"),
     Sign(APIC,   "kvm_intel", "claim.apicv", PASS, f"{HARDWARE} (APICv)"),
     Sign(APIC,   "kvm_intel", "claim.apicv", FAIL, IN_KERNEL, "exits", "kvm_intel.enable_apicv is on"),
     Sign(APIC,   "kvm_amd",   "claim.apicv.avic", PASS, f"{HARDWARE} (AVIC)"),
     Sign(APIC,   "kvm_amd",   "claim.apicv.avic", FAIL, IN_KERNEL, "exits", "kvm_amd.avic is on"),
+    Sign(APIC,   "kvm_intel", "claim.backend.apic", PASS, f"{HARDWARE} (APICv)"),
+    Sign(APIC,   "kvm_amd",   "claim.backend.apic", PASS, f"{HARDWARE} (AVIC)"),
+    Sign(APIC,   "kvm_amd",   "claim.backend.apic.memory", PASS, f"{HARDWARE} (AVIC)"),
+    Sign(APIC,   "*",         "claim.backend.apic", PASS, VIRTUAL_APIC),
+    Sign(APIC,   "*",         "claim.backend.apic.memory", PASS, VIRTUAL_APIC),
+    Sign(APIC,   "*",         "claim.backend.apic", FAIL, IN_KERNEL, "exits"),
+    Sign(APIC,   "*",         "claim.backend.apic", FAIL, IN_KERNEL, INSNS),
 )
 # fmt: on
 

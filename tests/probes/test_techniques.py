@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from virtproof.conformance.catalogue import all_cases
-from virtproof.probes.techniques import APIC, KERNEL, REAL, SIGNS, TABLES, USER, techniques
+from virtproof.probes.techniques import APIC, KERNEL, REAL, SIGNS, TABLES, USER, USER_TABLES, techniques
 from virtproof.results import Backend, CaseResult, Check, Technique, Verdict
 
 PASS, FAIL, SKIP = Verdict.PASS, Verdict.FAIL, Verdict.SKIP
@@ -44,6 +44,16 @@ def only(found: tuple[Technique, ...]) -> Technique:
         ("kvm_intel", "claim.no_tdp", PASS, "", TABLES, "shadow page tables", ""),
         ("kvm_amd", "claim.no_tdp", FAIL, "pf_guest", TABLES, "RVI (NPT)", "npt is off"),
         ("kvm_intel", "claim.apicv", FAIL, "exits", APIC, "emulation in the kernel", "enable_apicv is on"),
+        ("kvm_pvm", "claim.backend.real", FAIL, "insn_emulation", REAL, "interpretation", ""),
+        ("kvm_intel", "claim.backend.real", FAIL, "insn_emulation", REAL, "interpretation", ""),
+        ("kvm_pvm", "claim.backend.tables", FAIL, "pf_guest", TABLES, "shadow page tables", ""),
+        ("kvm_pvm", "claim.backend.tables", FAIL, "insn_emulation", TABLES, "emulation: an interpreter walks them", ""),
+        ("kvm_pvm", "claim.backend.tables", PASS, "", TABLES, "second-level translation", ""),
+        ("kvm_pvm", "claim.backend.tables.ring3", FAIL, "pf_guest", USER_TABLES, "shadow page tables", ""),
+        ("kvm_amd", "claim.backend.tables.ring3", PASS, "", USER_TABLES, "RVI (NPT)", ""),
+        ("kvm_pvm", "claim.backend.apic", FAIL, "insn_emulation", APIC, "emulation in the kernel", ""),
+        ("kvm_intel", "claim.backend.apic", FAIL, "exits", APIC, "emulation in the kernel", ""),
+        ("kvm_amd", "claim.backend.apic.memory", PASS, "", APIC, "hardware-assisted virtualization (AVIC)", ""),
     ],
 )
 def test_an_observation_names_the_technique(name, case, verdict, counter, subject, technique, contradicts):
@@ -57,6 +67,27 @@ def test_an_observation_names_the_technique(name, case, verdict, counter, subjec
 @pytest.mark.parametrize(("counter", "saw"), [("exits", "5000"), ("insn_emulation", "no such counter"), ("", "")])
 def test_a_failure_of_another_kind_says_nothing(counter, saw):
     assert only(techniques((result("claim.backend", FAIL, counter, saw),), backend("kvm_pvm"))).name == "unknown"
+
+
+def test_an_interpreter_that_injects_faults_keeps_no_shadows():
+    counted = replace(
+        result("claim.backend.tables", FAIL, "pf_guest"),
+        checks=tuple(
+            Check(f"1000 page faults: {name}", "0", "51012", False) for name in ("pf_guest", "insn_emulation")
+        ),
+    )
+    assert only(techniques((counted,), backend("kvm_pvm"))).name == "emulation: an interpreter walks them"
+
+
+def test_a_module_that_claims_nothing_is_judged_by_behaviour():
+    off = result("claim.apicv", SKIP, reason="enable_apicv is off")
+    found = only(techniques((off, result("claim.backend.apic", FAIL, "exits")), backend("kvm_intel")))
+    assert (found.name, found.contradiction) == ("emulation in the kernel", "")
+
+
+def test_interrupts_that_get_lost_are_no_technique():
+    lost = replace(result("claim.backend.apic", FAIL), checks=(Check("observations", "0x3e8", "0x3", False),))
+    assert only(techniques((lost,), backend("kvm_pvm"))).name == "unknown"
 
 
 def test_what_kvm_says_of_itself_is_held_against_it():

@@ -74,7 +74,7 @@ LOOP = (LOOK, Insn("48 8d 7c bf 01", "lea rdi, [rdi + rdi*4 + 1]"), Insn("ff c9"
 HOLE = 0x2000_0000
 
 
-class _Looks:
+class Looks:
     """A device in memory whose reads are acts: user code may have no ports."""
 
     def __init__(self, counted: Counted, machine: Machine) -> None:
@@ -100,7 +100,7 @@ def _user(engine: Engine) -> Iterable[Check]:
     )  # fmt: skip
 
     def furnish(machine: Machine) -> None:
-        machine.bus.add_mmio(HOLE, 1, _Looks(counted, machine), "looks")
+        machine.bus.add_mmio(HOLE, 1, Looks(counted, machine), "looks")
 
     yield from check(guest, engine, furnish=furnish)
     yield within(f"{3 * LOOPS} plain instructions", counted.first, "insn_emulation", 0, 100)
