@@ -151,6 +151,11 @@ def with_rbx(original: Any, *rest: Any, **more: Any) -> Any:
     return image._replace(registers=replace(image.registers, rbx=1))
 
 
+def at_its_start(original: Any, *rest: Any, **more: Any) -> Any:
+    image = original(*rest, **more)
+    return image._replace(registers=replace(image.registers, rip=image.registers.rip & ~(bzimage.spec.ENTRY_64)))
+
+
 def info_moved(original: Any, kernel: Any, layout: Any) -> int:
     return int(original(kernel, layout)) + 8
 
@@ -211,6 +216,9 @@ MUTANTS = (
     firmware("fw_cfg.longest", "A transfer may be of any length",         replaced(fw_cfg, "BEYOND", 1 << 33),                       "hostile.fwcfg.dma_len_max", "hostile.fwcfg.*"),
     firmware("shadow.rom",     "The ROM can be written",                  wrapped(ShadowedMemory, "_mapped", rom_writable),          "fw.map.rom_readonly"),
     firmware("linux.registers", "EBX holds something",                    wrapped(bzimage, "load", with_rbx),                        "boot.bz.entry32"),
+    firmware("linux.entry",    "Code of 64 bits is entered where it lies",  wrapped(bzimage, "load", at_its_start),                    "boot.bz.entry64"),
+    firmware("linux.sectors",  "No sectors of set-up code are none",         replaced(bzimage.spec, "DEFAULT_SETUP_SECTS", 0),          "boot.bz.setup_sects_zero"),
+    firmware("linux.sectors_3", "... or are 3",                              replaced(bzimage.spec, "DEFAULT_SETUP_SECTS", 3),          "boot.bz.setup_sects_zero"),
     firmware("linux.initrd",   "The RAM disk's limit is not kept",        wrapped(bzimage, "_place_initrd", lambda original, layout, content, limit: original(layout, content, 0xFFFF_FFFF)), "boot.bz.initrd_limit"),
     firmware("linux.map",      "The zero page has no memory map",         replaced(bzimage, "_tell_memory", lambda *rest: None),     "boot.bz.zero_page_e820 e820.sorted_disjoint"),
     firmware("pvh.info",       "EBX points behind the start info",        wrapped(pvh, "_inform", info_moved),                       "boot.pvh.memmap"),

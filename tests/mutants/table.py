@@ -9,6 +9,7 @@ from tests.mutants import (
     e1000_frames,
     instructions,
     monitor,
+    order,
     paging,
     pci,
     platform,
@@ -33,5 +34,6 @@ MODULES = (
     e1000,
     e1000_frames,
     scsi,
+    order,
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for module in MODULES for mutant in module.MUTANTS)

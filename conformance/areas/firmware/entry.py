@@ -27,7 +27,7 @@ from virtproof.vmm.firmware import e820
 from virtproof.vmm.loaders import bzimage as linux_loader
 from virtproof.vmm.loaders import multiboot as multiboot_loader
 from virtproof.vmm.loaders import pvh as pvh_loader
-from virtproof.vmm.loaders.image import Image, Kernel, Module
+from virtproof.vmm.loaders.image import Image, Kernel, LoadError, Module
 from virtproof.vmm.loaders.layout import memory_map
 from virtproof.vmm.machine import Machine
 
@@ -60,6 +60,7 @@ def _code() -> bytes:
 
 
 CODE = _code()
+ELSEWHERE = b"\xf4"  # where the kernel is not to be entered it halts, and has stored nothing
 
 
 class Seen(NamedTuple):
@@ -79,8 +80,13 @@ Look = Callable[[Seen], Iterable[tuple[str, object, object]]]
 
 
 def start(engine: Engine, image: Callable[[], Image], look: Look) -> Iterator[Check]:
+    try:
+        loaded = image()
+    except LoadError as fault:
+        yield Check("the kernel", "taken", f"refused: {fault.saw}", False)
+        return
     with Machine(engine, ram=RAM) as machine:
-        image().start(machine.memory, machine.vcpu)
+        loaded.start(machine.memory, machine.vcpu)
         stopped = machine.run(seconds=5)
         if not isinstance(stopped, Halt):
             raise GuestStopped(str(stopped))
@@ -152,7 +158,8 @@ def linux_kernel(sectors: int = 4, initrd_max: int = RAM - 1, bits: int | None =
         (bzimage.RELOCATABLE, 1, 1), (bzimage.INIT_SIZE, 4, MIB),
     ):  # fmt: skip
         made[offset : offset + size] = value.to_bytes(size, "little")
-    protected = CODE.ljust(bzimage.ENTRY_64, b"\xf4") + CODE
+    entries = (CODE, ELSEWHERE) if bits == 32 else (ELSEWHERE, CODE)
+    protected = entries[0].ljust(bzimage.ENTRY_64, ELSEWHERE) + entries[1]
     return linux_loader.load(Kernel("kernel", bytes(made) + protected, ARGUMENTS, MODULE), RAM, bits=bits)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from virtproof.conformance.case import Case
-from virtproof.conformance.device_script import ConfigRead, ConfigWrite, Fill, Load, Store
+from virtproof.conformance.device_script import ConfigRead, ConfigWrite, Fill, Host, Load, Store
 from virtproof.conformance.pvscsi_driver import (
     BAR,
     BUFFER,
@@ -23,7 +23,7 @@ from virtproof.conformance.pvscsi_driver import (
     set_up,
     status,
 )
-from virtproof.conformance.scsi_rig import FUNCTION, SLOW, elapse, read10
+from virtproof.conformance.scsi_rig import FUNCTION, SLOW, Rig, elapse, read10
 from virtproof.spec import pvscsi
 from virtproof.spec.pvscsi import FAILED, NOT_ENOUGH_DATA, Command
 
@@ -32,6 +32,18 @@ NEXT_EIGHT = tuple(page + 0x8000 for page in EIGHT)
 
 rule = rules("scsi_pvscsi")
 second = rules("scsi_pvscsi", priority=2)
+
+INDEX = 0xFFFF_FFFF
+NEAR = INDEX - 3
+
+
+def near_the_end(rig: Rig) -> None:
+    """The adapter has executed nearly 2^32 requests, as a snapshot of one could say."""
+    controller = rig.controller
+    saved = controller.state()
+    controller.restore(saved | {"rings": saved["rings"] | {"consumed": NEAR, "produced": NEAR}})
+    rig.elapse(0)
+
 
 # Requests 0 and 1 wait for the slow disk; each is told by its context.
 WAITING = (
@@ -73,6 +85,12 @@ CASES: tuple[Case, ...] = (
         *(request(n, READY) for n in range(32)), set_up(),
         *((Store(STATE + pvscsi.CMP_CONS, 4, n), kick(n + 1)) for n in range(136)),
         indices(136, 136), completed(7, of=135 % 32), Load(STATE + pvscsi.REQ_PROD, 4, 136)),
+    second("pvscsi.idx.wrap.32_bits", "... and through 2^32", "RingsState",
+        *(request(n, READY) for n in range(32)), set_up(), Store(STATE + pvscsi.REQ_PROD, 4, NEAR),
+        Store(STATE + pvscsi.CMP_CONS, 4, NEAR), Host(near_the_end), kick(NEAR + 2), indices(NEAR + 2, NEAR + 2), completed(NEAR % 128, of=NEAR % 32), completed((NEAR + 1) % 128, of=(NEAR + 1) % 32),
+        *((Store(STATE + pvscsi.CMP_CONS, 4, NEAR + n & INDEX), kick(NEAR + n + 1 & INDEX),
+           indices(NEAR + n + 1 & INDEX, NEAR + n + 1 & INDEX), completed((NEAR + n) % 128, of=(NEAR + n) % 32)) for n in range(2, 8)),
+        kick(4 + 32), indices(36, 36), completed(35, of=3)),
     second("pvscsi.abort", "ABORT_CMD completes a request that waits, and only that", "ABORT_CMD",
         WAITING, command(Command.ABORT_CMD, struct.pack("<QII", CONTEXT + 1, 1, 0)), indices(2, 1), completed(0, 0x26, of=1),
         elapse(10 * SLOW), indices(2, 2), completed(1, 0, of=0)),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from virtproof.conformance.case import Case
 from virtproof.conformance.device_script import ConfigRead, Fill, Handle, Interrupts, Load, Put, Store
+from virtproof.conformance.dma_order import INTERRUPT, Place, in_order
 from virtproof.conformance.pvscsi_driver import (
     BAD_LBA,
     BAR,
     BUFFER,
+    COMPLETIONS,
     CONTEXT,
     IN,
     INQUIRY,
@@ -50,9 +52,11 @@ CASES: tuple[Case, ...] = (
         indices(1, 1)),
     rule("pvscsi.req.cons", "reqConsIdx is what was taken", "RingsState",
         request(0, READY), request(1, READY), request(2, READY), set_up(), kick(1), indices(1, 1), kick(3), indices(3, 3)),
-    rule("pvscsi.cmp.order", "A completion is there when cmpProdIdx shows it", "RingsState",
-        set_up(), request(0, READY), kick(1), Load(STATE + pvscsi.CMP_PROD, 4, 1), completed(0, 0, 0, 0),
-        register(pvscsi.INTR_STATUS, 1)),
+    rule("pvscsi.cmp.order", "Data, then the completion, then cmpProdIdx, then the interrupt", "RingsState",
+        set_up(), request(0, read10(2, 1), 512, IN), Store(BAR + pvscsi.INTR_MASK, 4, 1),
+        in_order(lambda rig: rig.controller.function, (Place("the data", BUFFER, 512), Place("the completion", COMPLETIONS, 32),
+                 Place("cmpProdIdx", STATE + pvscsi.CMP_PROD, 4), INTERRUPT), kick(1)),
+        Load(STATE + pvscsi.CMP_PROD, 4, 1), completed(0, 0, 0, 512), register(pvscsi.INTR_STATUS, 1)),
     rule("pvscsi.cmp.context", "The context comes back as it was", "RingCmpDesc",
         request(0, READY, context=0xFFEE_DDCC_BBAA_9988), set_up(), kick(1), Load(STATE + 0x2000, 8, 0xFFEE_DDCC_BBAA_9988)),
     rule("pvscsi.io.read", "READ (10) into one buffer", "RingReqDesc",
