@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.pc import EXITED
+from tests.clients.server import Server
 from virtproof.lab import initramfs_linux
 from virtproof.lab.missing import Missing
 from virtproof.spec.fault import Fault
@@ -41,6 +43,14 @@ def slow() -> None:
     """For a test that takes minutes."""
     if os.environ.get("VIRTPROOF_CLIENTS") != "all":
         pytest.skip("takes minutes: VIRTPROOF_CLIENTS=all runs it")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    """Offers a program to boot that ends the machine with STATUS."""
+    (tmp_path / "tftp").mkdir()
+    (tmp_path / "tftp" / "boot.bin").write_bytes(EXITED.ljust(3000, b"\0"))
+    return Server(tmp_path, "boot.bin")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A PC for a client: what it printed and logged, and a clock that may run fast."""
+"""A PC for a client: what it printed and logged, and a clock that may run fast or slowly."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ EXITED = bytes.fromhex("b0 2a e6 f4 f4")  # mov al, 2AH; out F4H, al; hlt
 STATUS = 0x2A << 1 | 1
 
 
-class FastClock:
-    """Time of devices that runs ``times`` as fast as ours, so that waits of a firmware do not last."""
+class OtherClock:
+    """Time of devices that runs ``times`` as fast as ours.
 
-    def __init__(self, times: int) -> None:
+    Fast, waits of a firmware do not last; slow, a machine that does much else does not spend itself on the guest's
+    timer interrupts.
+    """
+
+    def __init__(self, times: float) -> None:
         self._times = times
 
     def now(self) -> int:
-        return time.monotonic_ns() * self._times
+        return int(time.monotonic_ns() * self._times)
 
 
 class Client(Computer):
@@ -36,7 +40,7 @@ class Client(Computer):
         ram: int = 64 << 20,
         bios: bytes = b"",
         files: Mapping[str, bytes] | None = None,
-        times: int = 1,
+        times: float = 1,
         irqchip: Literal["kernel", "user"] = "user",
         **more: Any,
     ) -> None:
@@ -48,7 +52,7 @@ class Client(Computer):
             bios=bios,
             files=files,
             irqchip=irqchip,
-            clock=FastClock(times),
+            clock=OtherClock(times),
             **more,
         )
 
@@ -64,6 +68,14 @@ class Client(Computer):
 
     def __enter__(self) -> Self:
         return self
+
+
+def until(pc: Client, text: str, seconds: float) -> None:
+    """Run the guest until COM1 has seen this; fail with what it saw where it does not come."""
+    end = time.monotonic() + seconds
+    while text not in pc.text and time.monotonic() < end:
+        pc.run(0.1)
+    assert text in pc.text, pc.text + pc.log
 
 
 def boot_sector() -> bytes:

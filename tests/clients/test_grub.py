@@ -6,23 +6,24 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import BOOTS_IN
-from tests.clients.pc import NO_MENU, Client
+from tests.clients.conftest import BOOTS_IN, content
+from tests.clients.pc import NO_MENU, SERIAL_CONSOLE, STATUS, Client, until
+from tests.clients.server import Server
 from virtproof.conformance import export
 from virtproof.conformance.case import Row
 from virtproof.conformance.catalogue import all_cases
 from virtproof.lab import initramfs_linux
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.peripherals import BUSES, controllers
+from virtproof.vmm.peripherals import BUSES, NICS, controllers, mac
 
+LKRN = Path("/usr/lib/ipxe/ipxe.lkrn")
 MODULES = Path("/usr/lib/grub/i386-pc")
-NEEDED = "normal biosdisk iso9660 serial terminal multiboot linux cat echo"
+NEEDED = "normal biosdisk iso9660 serial terminal multiboot linux linux16 cat echo"
 QUICK = ("virtio", "pvscsi", "lsi")
 NEXT, ENTER = b"\x0e", b"\r"
 KERNEL = "trap.ud.ud2.prot32"  # the case whose reproducer is started
@@ -35,6 +36,7 @@ terminal_output serial
 set timeout=-1
 menuentry "Another entry" { echo wrong; halt }
 menuentry "The reproducer" { cat /text; multiboot /kernel }
+menuentry "By the real-mode entry" { linux16 /program }
 menuentry "Linux" { linux /vmlinuz console=ttyS0 earlyprintk=serial,ttyS0,115200 nokaslr }
 """
 
@@ -49,8 +51,8 @@ def disk_image(folder: Path, **files: bytes) -> Path:
     tree = folder / "tree"
     (tree / "boot" / "grub").mkdir(parents=True)
     (tree / "boot" / "grub" / "grub.cfg").write_text(MENU)
-    for name, content in files.items():
-        (tree / name).write_bytes(content)
+    for name, data in files.items():
+        (tree / name).write_bytes(data)
     image = folder / "grub.iso"
     command = ["grub-mkrescue", "-d", MODULES, f"--install-modules={NEEDED}", "--fonts=", "--locales=", "--themes="]
     done = subprocess.run([*command, "-o", image, tree], capture_output=True, text=True, check=False)
@@ -63,14 +65,6 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     case = next(case for case in all_cases() if case.id == KERNEL)
     assert isinstance(case, Row)
     return disk_image(tmp_path_factory.mktemp("grub"), text=TEXT.encode(), kernel=export.export(case).kernel)
-
-
-def until(pc: Client, text: str, seconds: float) -> None:
-    """Run the guest until COM1 has seen this; fail with what it saw where it does not come."""
-    end = time.monotonic() + seconds
-    while text not in pc.text and time.monotonic() < end:
-        pc.run(0.1)
-    assert text in pc.text, pc.text + pc.log
 
 
 @pytest.mark.parametrize("bus", BUSES)
@@ -121,6 +115,21 @@ def test_it_starts_linux(engine: Engine, seabios: bytes, debian: initramfs_linux
         for controller in controllers([("virtio", FileDisk.in_memory(content=image.read_bytes()))], pc.machine.after):
             pc.board.add(controller)
         until(pc, "Linux  ", BOOTS_IN)
-        pc.serial.receive(NEXT + NEXT + ENTER)
+        pc.serial.receive(NEXT * 3 + ENTER)
         until(pc, f"Linux version {debian.release}", BOOTS_IN)
         until(pc, "ACPI: RSDP 0x00000000000F", BOOTS_IN)
+
+
+def test_it_starts_ipxe_by_its_real_mode_entry(
+    engine: Engine, seabios: bytes, server: Server, tmp_path: Path, slow: None
+) -> None:
+    image = disk_image(tmp_path, program=content(LKRN, "ipxe"))
+    nic = NICS["vmxnet3"]
+    with server, Client(engine, bios=seabios, files=NO_MENU, items=SERIAL_CONSOLE, times=8) as pc:
+        for controller in controllers([("virtio", FileDisk.in_memory(content=image.read_bytes()))], pc.machine.after):
+            pc.board.add(controller)
+        pc.board.add(nic.make(mac(0), server.bridge.tap(pc.machine.events, pc.machine.after), pc.machine.after, b""))
+        until(pc, "Linux  ", BOOTS_IN)
+        pc.serial.receive(NEXT * 2 + ENTER)
+        assert pc.run(BOOTS_IN) == STATUS, pc.text
+        assert server.leases == [mac(0).hex(":")]

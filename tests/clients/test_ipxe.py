@@ -1,4 +1,4 @@
-"""Unmodified iPXE drives our network adapters: a lease from a real DHCP server, a file over TFTP, which then runs."""
+"""Unmodified iPXE drives our network adapters: a lease from a real server, a file over TFTP or HTTP, which runs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ import pytest
 
 from tests.clients.conftest import BOOTS_IN, ROMS, content
 from tests.clients.pc import EXITED, NO_MENU, SERIAL_CONSOLE, STATUS, Client
-from tests.clients.server import Server
+from tests.clients.server import ADDRESS, Server
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.peripherals import NICS, controllers, mac
 
 ISO = Path("/usr/lib/ipxe/ipxe.iso")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Server:
-    (tmp_path / "tftp").mkdir()
-    (tmp_path / "tftp" / "boot.bin").write_bytes(EXITED.ljust(3000, b"\0"))
-    return Server(tmp_path, "boot.bin")
 
 
 def booted_from_network(pc: Client, server: Server, address: bytes) -> None:
@@ -40,6 +33,22 @@ def test_its_option_rom_boots_from_the_network(engine: Engine, seabios: bytes, s
         pc.board.add(nic.make(mac(0), port, pc.machine.after, rom))
         booted_from_network(pc, server, mac(0))
         assert "Running option rom at c000:0003" in pc.log
+
+
+def test_it_boots_over_http(engine: Engine, seabios: bytes, tmp_path: Path) -> None:
+    """TCP: what iPXE sends and receives through a virtio adapter has the right checksums."""
+    nic = NICS["virtio"]
+    files = NO_MENU | {nic.rom_name: content(ROMS / nic.rom, "ipxe-qemu")}
+    with (
+        Server(tmp_path, f"http://{ADDRESS}/boot.bin") as server,
+        Client(engine, bios=seabios, files=files, items=SERIAL_CONSOLE, times=8) as pc,
+    ):
+        (tmp_path / "tftp" / "boot.bin").write_bytes(EXITED.ljust(100_000, b"\0"))
+        port = server.bridge.tap(pc.machine.events, pc.machine.after)
+        pc.board.add(nic.make(mac(0), port, pc.machine.after, b""))
+        assert pc.run(BOOTS_IN) == STATUS, pc.text + pc.log
+        assert "boot.bin : 100000 bytes" in pc.text
+        assert ("/boot.bin", 200) in server.asked
 
 
 def test_a_rom_in_a_bar_runs_for_its_own_device_only(engine: Engine, seabios: bytes, server: Server) -> None:

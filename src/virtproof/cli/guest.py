@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,6 +38,57 @@ FORMATS = (
     "pvh",
     "elf64",
 )  # a test compares them with the loaders, which load slowly
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says; the fields are the parameters below."""
+
+    file: str | None
+    kernel: str | None
+    bios: str | None
+    disks: tuple[str, ...]
+    nics: tuple[str, ...]
+    append: str
+    module: str | None
+    smp: int
+    memory: int  # MiB
+    timeout: float | None  # seconds
+    format_: str
+    gdb: str | None
+    gdb_bits: str | None
+    engine: str
+
+    @property
+    def whole_pc(self) -> bool:
+        return self.kernel is not None or self.bios is not None
+
+    @property
+    def ram(self) -> int:
+        """Bytes."""
+        return self.memory * MIB
+
+    @property
+    def seconds(self) -> float:
+        return self.timeout or FOREVER
+
+    def check(self) -> None:
+        """Raise click.UsageError for what does not go together."""
+        if sum(each is not None for each in (self.file, self.kernel, self.bios)) != 1:
+            raise click.UsageError("name one thing to boot: FILE, --kernel FILE or --bios")
+        if (self.disks or self.nics) and not self.whole_pc:
+            raise click.UsageError("--disk and --nic need a whole PC: --bios, or --kernel FILE instead of FILE")
+        if self.gdb is not None and self.whole_pc:
+            raise click.UsageError("--gdb goes with FILE only")
+        if self.bios is not None and (self.module or self.append):
+            raise click.UsageError("--initrd and --append go with a kernel, and a BIOS boots from a disk or an adapter")
+
+    def loaded(self, file: str) -> Kernel:
+        """The kernel with its command line and its module.  Raises Fault."""
+        from virtproof.vmm.loaders.image import Kernel, Module
+
+        module = Module(self.module, read(self.module, self.ram)) if self.module else None
+        return Kernel(file, read(file, KERNEL_LIMIT), os.fsencode(self.append), module)
 
 
 @click.command("guest")
@@ -116,22 +168,7 @@ FORMATS = (
     help="What the debugger takes the kernel for. [default: 64; 32 where FILE is 32-bit ELF]",
 )
 @engine_option
-def command(
-    file: str | None,
-    kernel: str | None,
-    bios: str | None,
-    disks: tuple[str, ...],
-    nics: tuple[str, ...],
-    append: str,
-    module: str | None,
-    smp: int,
-    memory: int,
-    timeout: float | None,
-    format_: str,
-    gdb: str | None,
-    gdb_bits: str | None,
-    engine: str,
-) -> int:
+def command(**said: Any) -> int:
     """Boot the kernel in FILE, or a whole PC, on virtproof's own monitor, its serial port COM1 on this terminal.
 
     What the guest sends goes to standard output byte by byte, unchanged.  What is typed, or comes through a pipe, goes
@@ -171,65 +208,28 @@ def command(
       4    virtproof's own error, or FILE is not a kernel that it can boot
       64   wrong usage
     """
-    whole = kernel is not None or bios is not None
-    _check(file, kernel, bios, module, append, whole=whole, plugs=bool(disks or nics), gdb=gdb is not None)
-    if whole:
-        return _run_pc(kernel, bios, disks, nics, append, module, smp, memory * MIB, timeout, format_, engine)
-    assert file is not None
-    return _run_kernel(file, append, module, smp, memory * MIB, timeout, format_, gdb, gdb_bits, engine)
+    asked = Asked(**said)
+    asked.check()
+    return _run_pc(asked) if asked.whole_pc else _run_kernel(asked)
 
 
-def _check(
-    file: str | None,
-    kernel: str | None,
-    bios: str | None,
-    module: str | None,
-    append: str,
-    *,
-    whole: bool,
-    plugs: bool,
-    gdb: bool,
-) -> None:
-    """Raise click.UsageError for what does not go together."""
-    if sum(each is not None for each in (file, kernel, bios)) != 1:
-        raise click.UsageError("name one thing to boot: FILE, --kernel FILE or --bios")
-    if plugs and not whole:
-        raise click.UsageError("--disk and --nic need a whole PC: --bios, or --kernel FILE instead of FILE")
-    if gdb and whole:
-        raise click.UsageError("--gdb goes with FILE only")
-    if bios is not None and (module or append):
-        raise click.UsageError("--initrd and --append go with a kernel, and a BIOS boots from a disk or an adapter")
-
-
-def _run_pc(
-    kernel: str | None,
-    bios: str | None,
-    disks: tuple[str, ...],
-    nics: tuple[str, ...],
-    append: str,
-    module: str | None,
-    smp: int,
-    ram: int,
-    timeout: float | None,
-    format_: str,
-    engine: str,
-) -> int:
+def _run_pc(asked: Asked) -> int:
     from virtproof.vmm.engines.opening import open_engine
     from virtproof.vmm.loaders.detect import load
 
-    plugged = [disk_option(text) for text in disks], [nic_option(text) for text in nics]
-    image = load(_kernel(kernel, append, module, ram), ram, format_) if kernel is not None else None
+    plugged = [disk_option(text) for text in asked.disks], [nic_option(text) for text in asked.nics]
+    image = None if asked.kernel is None else load(asked.loaded(asked.kernel), asked.ram, asked.format_)
     with (
         Console() as console,
-        open_engine(engine) as opened,
-        Plugs(*plugged, bios=bios is not None) as plugs,
-        computer(opened, console, plugs, ram=ram, vcpus=smp, bios=bios) as pc,
+        open_engine(asked.engine) as opened,
+        Plugs(*plugged, bios=asked.bios is not None) as plugs,
+        computer(opened, console, plugs, ram=asked.ram, vcpus=asked.smp, bios=asked.bios) as pc,
     ):
         if image is not None:
             pc.boot(image)
         console.feed(pc.serial, pc.machine.events)
         try:
-            return _ended(kernel or "the BIOS", pc.run(timeout or FOREVER))
+            return _ended(asked.kernel or "the BIOS", pc.run(asked.seconds))
         finally:
             plugs.close()  # adapters are unplugged before their machine goes
 
@@ -245,37 +245,27 @@ def _ended(what: str, ended: Ended) -> int:
     return _code(what, ended)
 
 
-def _run_kernel(
-    file: str,
-    append: str,
-    module: str | None,
-    smp: int,
-    ram: int,
-    timeout: float | None,
-    format_: str,
-    gdb: str | None,
-    gdb_bits: str | None,
-    engine: str,
-) -> int:
+def _run_kernel(asked: Asked) -> int:
     from virtproof.vmm.engines.opening import open_engine
     from virtproof.vmm.loaders.detect import load
     from virtproof.vmm.pc import Pc
 
-    kernel = _kernel(file, append, module, ram)
-    image = load(kernel, ram, format_)
+    assert asked.file is not None
+    kernel = asked.loaded(asked.file)
+    image = load(kernel, asked.ram, asked.format_)
     with (
-        _listener(gdb) as listener,
+        _listener(asked.gdb) as listener,
         Console() as console,
-        open_engine(engine) as opened,
-        Pc(opened, ram=ram, vcpus=smp, transmit=console.transmit) as pc,
+        open_engine(asked.engine) as opened,
+        Pc(opened, ram=asked.ram, vcpus=asked.smp, transmit=console.transmit) as pc,
     ):
         pc.boot(image)
         console.feed(pc.serial, pc.machine.events)
         if listener is None:
-            return _code(file, pc.run(timeout or FOREVER))
+            return _code(asked.file, pc.run(asked.seconds))
         say(f"virtproof: waiting for a debugger: target remote {listener.address}", err=True)
-        bits = int(gdb_bits or _bits(kernel.content))
-        return _code(file, pc.debug(listener, timeout or FOREVER, bits=bits))
+        bits = int(asked.gdb_bits or _bits(kernel.content))
+        return _code(asked.file, pc.debug(listener, asked.seconds, bits=bits))
 
 
 def _code(file: str, ended: int | Exit | Timeout | Killed) -> int:
@@ -307,10 +297,3 @@ def _bits(content: bytes) -> int:
     from virtproof.spec import elf
 
     return 32 if content.startswith(elf.MAGIC + bytes((elf.CLASS32,))) else 64
-
-
-def _kernel(file: str, arguments: str, module: str | None, ram: int) -> Kernel:
-    from virtproof.vmm.loaders.image import Kernel, Module
-
-    extra = Module(module, read(module, ram)) if module else None
-    return Kernel(file, read(file, KERNEL_LIMIT), os.fsencode(arguments), extra)
