@@ -165,17 +165,19 @@ TEST(deadline_wakes)
     observe(rip == (u64)behind_hlt);
 }
 
-TEST(unmasked_late)                      /* unmasked when it has run out: the count, interrupts */
+TEST(unmasked_late)                      /* unmasked when it has run out: the count, did an interrupt come in any round */
 {
     start();
-    apic_timer(VECTOR, TIMER_ONE_SHOT | LVT_MASKED, 1000);
-    while (apic_read(APIC_TIMER_CURRENT))
-        pause();
-    linger();                            /* the host may notice later than the count tells */
-    apic_write(APIC_LVT_TIMER, TIMER_ONE_SHOT | VECTOR);
-    linger();
+    for (unsigned round = 0; round < 4; round++) {   /* a host that notices only after all this shows nothing */
+        apic_timer(VECTOR, TIMER_ONE_SHOT | LVT_MASKED, 1000);
+        while (apic_read(APIC_TIMER_CURRENT))
+            pause();
+        linger();                        /* the host may notice later than the count tells */
+        apic_write(APIC_LVT_TIMER, TIMER_ONE_SHOT | VECTOR);
+        linger();
+    }
     observe(apic_read(APIC_TIMER_CURRENT));
-    observe(count);
+    observe(count > 0);
 }
 
 TEST(to_periodic)                        /* one-shot that becomes periodic while it runs: does it come three times more */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,10 @@ from virtproof.kvm import Kvm, KvmUnavailable
 from virtproof.spec.fault import Fault
 from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.engines.software import SoftwareEngine
+
+# A shell starts what it puts into the background with SIGINT ignored, and all that this starts inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
-"""Processes that a test starts: which there are, and whether one came to its end."""
+"""What a test starts and opens: which there are, and whether a process came to its end."""
 
+import gc
 import os
 import select
+import threading
 from pathlib import Path
 
-DEATH_SECONDS = 20.0  # a SIGKILL takes effect a moment after it is sent
+DEATH_SECONDS = 60.0  # a SIGKILL takes effect a moment after it is sent
 
 
 def children() -> set[int]:
@@ -22,3 +24,14 @@ def ends(pid: int) -> bool:
         return bool(select.select([process], [], [], DEATH_SECONDS)[0])
     finally:
         os.close(process)
+
+
+def descriptors() -> set[str]:
+    """Our open descriptors; what an earlier test has left to the garbage collector is closed first."""
+    gc.collect()
+    return set(os.listdir("/proc/self/fd"))
+
+
+def new_threads(before: set[threading.Thread]) -> list[str]:
+    """The names of the threads that there were not before; others may have ended meanwhile."""
+    return sorted(thread.name for thread in set(threading.enumerate()) - before)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from virtproof.kvm import CpuidEntry
 from virtproof.lab.references.reference import Machine, Walked
 from virtproof.spec.fault import Fault
 from virtproof.spec.guest_protocol import Event, Report
+from virtproof.vmm.allowance import Allowance
 from virtproof.vmm.exits import Shutdown, Timeout
 
 START_SECONDS = 20.0  # an emulator that has not reset its processor by then hangs, as Bochs does now and then
@@ -105,15 +105,16 @@ class Emulator(ABC):
         return said
 
     def _said(self, machine: Machine, rom: bytes, size: int, seconds: float) -> bytes:
-        with _folder() as folder, self._machine(folder, rom, machine) as output:
-            heard = bytearray()
-            while len(said := bare.behind_frames(heard)) < size:
-                if not select.select([output], [], [], seconds)[0]:
-                    break
+        with _folder() as folder, self._machine(folder, rom, machine) as (output, pid):
+            heard, allowance = bytearray(), Allowance(seconds, pid=pid)
+            while len(said := bare.behind_frames(heard)) < size and (left := allowance.left()) > 0:
+                if not select.select([output], [], [], left)[0]:
+                    continue
                 more = os.read(output, READ)
                 if not more:
                     break
                 heard += more
+                allowance = Allowance(seconds, pid=pid)
         return said[:size]
 
     def _started(self, rom: bytes, count: int, machine: Machine, seconds: float) -> Boot:
@@ -133,11 +134,11 @@ class Emulator(ABC):
     def _boot(self, folder: Path, rom: bytes, count: int, machine: Machine, seconds: float) -> Boot:
         """One boot, up to its end or to an entry that does not end."""
         boot, listener = Boot(count), Listener()
-        with self._machine(folder, rom, machine) as output:
-            deadline = time.monotonic() + START_SECONDS
-            while (left := deadline - time.monotonic()) > 0:
+        with self._machine(folder, rom, machine) as (output, pid):
+            allowance = Allowance(START_SECONDS, pid=pid)
+            while (left := allowance.left()) > 0:
                 if not select.select([output], [], [], left)[0]:
-                    break
+                    continue
                 heard = os.read(output, READ)
                 if not heard:
                     return boot
@@ -145,17 +146,17 @@ class Emulator(ABC):
                 if not all(boot.take(said) for said in listener.hear(heard)):
                     return boot
                 if (boot.resets, boot.started) != before:
-                    deadline = time.monotonic() + seconds
+                    allowance = Allowance(seconds, pid=pid)
         boot.timed_out = True
         return boot
 
     @contextmanager
-    def _machine(self, folder: Path, rom: bytes, machine: Machine) -> Iterator[int]:
-        """A machine while it runs: the descriptor that its debug console is read from."""
+    def _machine(self, folder: Path, rom: bytes, machine: Machine) -> Iterator[tuple[int, int]]:
+        """A machine while it runs: the descriptor that its debug console is read from, and its process."""
         (folder / "rom").write_bytes(rom)
         with _running(self.command(folder, folder / "rom", machine), folder) as process:
             assert process.stdout is not None
-            yield process.stdout.fileno()
+            yield process.stdout.fileno(), process.pid
 
 
 def _answers(boot: Boot, seconds: float) -> Iterator[Answer]:

@@ -88,7 +88,7 @@ class Hosts:
 
     def wait(self) -> None:
         """Return when every sshd listens."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         for config in self.folder.glob("*.conf"):
             log = config.with_suffix(".log")
             while not log.exists() or "Server listening" not in log.read_text():

@@ -13,7 +13,7 @@ from virtproof.vmm.registers import Registers, SpecialRegisters
 CODE = 0x1000
 STACK = 0x8000
 PML4, PDPT, PD = 0x2000, 0x3000, 0x4000  # 4 GiB, of which the first and last 2 MiB of each GiB are mapped to themselves
-SECONDS = 20.0  # far more than any guest here needs
+SECONDS = 60.0  # far more than any guest here needs
 
 Enter = Callable[[SpecialRegisters], SpecialRegisters]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import mmap
-import os
 
 import pytest
 
+from tests.processes import descriptors
 from tests.vmm.guests import SECONDS, machine
 from tests.vmm.test_memory import SlotRecorder
 from virtproof.vmm import backing, exits, modes
@@ -29,10 +29,10 @@ def test_a_memfd_is_shared_with_whoever_maps_it() -> None:
 @pytest.mark.parametrize("size", [0, -PAGE, PAGE + 1])
 @pytest.mark.parametrize("kind", ["anonymous", "memfd"])
 def test_a_size_that_is_not_whole_pages_is_refused(kind: backing.Backing, size: int) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with pytest.raises(GuestMemoryError, match="multiple of 4096"):
         backing.MAKERS[kind](size)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_more_memory_than_can_be_had_is_a_fault_with_advice() -> None:
@@ -42,11 +42,11 @@ def test_more_memory_than_can_be_had_is_a_fault_with_advice() -> None:
 
 
 def test_huge_pages_that_are_not_there_are_named_with_the_reserve() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with pytest.raises(GuestMemoryError) as caught:
         HugetlbMemory(HUGE_PAGE << 20)  # 2 TiB
     assert "nr_hugepages" in caught.value.remedy
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_moving_a_slot_keeps_its_contents_and_finds_it_at_the_new_place_only() -> None:

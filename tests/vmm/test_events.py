@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.processes import descriptors
 from virtproof.vmm.events import CANCELLED_KEPT, EventLoop, ManualClock, MonotonicClock, Timer
 
 
@@ -160,14 +161,14 @@ def test_one_descriptor_one_reader(loop: EventLoop, pipe: tuple[int, int]) -> No
 
 
 def test_no_descriptor_is_opened_without_readers_and_none_stays_open(pipe: tuple[int, int]) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with EventLoop() as loop:
         loop.after(0, lambda: None)
         loop.poll(0)
         assert loop._epoll is None
         loop.add_reader(pipe[0], lambda: None)
         assert loop._epoll is not None
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_real_time_wakes_for_a_timer() -> None:

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from tests.processes import descriptors
 from tests.vmm.guests import CODE, SECONDS, long64, machine
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm import Cap
@@ -198,13 +199,13 @@ def test_msrs_are_read_and_set_and_the_refused_are_named(engine: KvmEngine) -> N
 @pytest.mark.kvm
 def test_exits_are_counted_by_name(engine: KvmEngine) -> None:
     needs(engine, Cap.BINARY_STATS_FD)
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with machine(engine, modes.real16, b"\xee" * 5 + HLT, registers=Registers(rdx=0x510)) as guest:
         first = guest.vcpu.statistics()
         assert guest.run(SECONDS) == exits.Halt()
         second = guest.vcpu.statistics()
         vm = guest.vm.statistics()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     was, now = first["exits"], second["exits"]
     assert isinstance(was, int)
     assert isinstance(now, int)
@@ -241,10 +242,10 @@ def test_numbers_and_histograms_are_told_apart() -> None:
     ids=["too many names", "names cut short", "too many values", "empty"],
 )
 def test_odd_statistics_are_a_fault_and_leave_no_descriptor(fd: object) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with pytest.raises(Fault, match="statistics"):
         Stats(fd())  # type: ignore[operator]
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_the_vectors_of_debugging_are_the_architectures() -> None:

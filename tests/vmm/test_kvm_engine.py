@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from tests.processes import descriptors
 from tests.vmm.guests import CODE, SECONDS, Enter, Recorder, long64, machine
 from virtproof.kvm import KvmError
 from virtproof.vmm import exits, modes
@@ -269,9 +269,9 @@ ODD_SIZE = 0x135_7000  # a mapping of this size is nobody else's
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
     """Fail if a descriptor, a mapping of guest memory or a kvm_run page outlives the test."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     yield
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     with open("/proc/self/maps") as maps:
         spans = [line.split() for line in maps]
     sizes = {int(end, 16) - int(start, 16) for start, end in (span[0].split("-") for span in spans)}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import descriptors
 from virtproof import kvm as module
 from virtproof.kvm import CpuidEntry, Kvm, KvmError, KvmUnavailable, identify_backend, ioctl, pack_cpuid
 from virtproof.spec.kvm import Cap, Ioctl
@@ -38,15 +39,11 @@ def device(tmp_path: Path) -> str:
     return str(path)
 
 
-def open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
-
-
 def unavailable(path: str) -> KvmUnavailable:
-    before = open_descriptors()
+    before = descriptors()
     with pytest.raises(KvmUnavailable) as caught:
         Kvm.open(path)
-    assert open_descriptors() == before
+    assert descriptors() == before
     return caught.value
 
 

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.processes import descriptors, new_threads
 from tests.vmm.guests import CODE, SECONDS, Recorder, machine
 from virtproof.spec.fault import Fault
 from virtproof.spec.kvm.exits import MpStateValue
@@ -82,12 +83,12 @@ def test_one_vcpu_stops_all_and_is_named(engine: KvmEngine) -> None:
 
 
 def test_the_time_is_up_for_all(engine: KvmEngine) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with machine(engine, modes.real16, SPIN, vcpus=3) as guest:
         start(guest)
         assert guest.run(0.05) == exits.Timeout(0.05)
         assert guest.run(0.01) == exits.Timeout(0.01)
-    assert threading.active_count() <= before + 1  # the watchdog's own, where this is its first use
+    assert new_threads(before) in ([], ["watchdog"])  # that of the process, where this is its first use
 
 
 def test_a_vcpu_that_spins_does_not_hold_up_the_stop_of_another(engine: KvmEngine) -> None:
@@ -103,13 +104,13 @@ def test_an_exception_in_a_device_leaves_the_run_and_stops_all(engine: KvmEngine
         def write(self, offset: int, size: int, value: int) -> None:
             raise ZeroDivisionError
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with machine(engine, modes.real16, b"\x84\xc0\x74\xfe\xee" + SPIN, vcpus=2) as guest:
         guest.bus.add_ports(PORT, 1, Broken(), "broken", width=1)
         start(guest, rdx=PORT)
         with pytest.raises(ZeroDivisionError):
             guest.run(SECONDS)
-        assert threading.active_count() <= before
+        assert new_threads(before) == []
 
 
 def test_devices_of_several_vcpus_run_one_at_a_time(engine: KvmEngine) -> None:
@@ -198,10 +199,10 @@ def test_mp_states_can_be_set(engine: KvmEngine) -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 1 << 20])
 def test_too_many_vcpus_are_refused_with_the_number_there_may_be(engine: KvmEngine, count: int) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with pytest.raises(Fault, match=f"1 to {engine.max_vcpus}"):
         Machine(engine, vcpus=count)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_an_index_beyond_what_the_kernel_numbers_is_named(engine: KvmEngine) -> None:
@@ -210,11 +211,11 @@ def test_an_index_beyond_what_the_kernel_numbers_is_named(engine: KvmEngine) -> 
 
 
 def test_a_machine_of_several_vcpus_leaves_nothing_behind(engine: KvmEngine) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with machine(engine, modes.real16, HLT, vcpus=4) as guest:
         start(guest)
         assert guest.run(SECONDS) == exits.Halt()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_a_vcpu_that_does_not_come_back_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

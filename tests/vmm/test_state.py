@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import descriptors
 from tests.vmm import handlers as h
 from tests.vmm.guests import CODE, SECONDS, long64, machine
 from virtproof.kvm import CpuidEntry
@@ -484,7 +485,7 @@ def test_a_state_that_does_not_fit_leaves_nothing_behind(engine: KvmEngine) -> N
     with machine(engine, modes.real16, b"\xf4") as guest:
         guest.add_serial(lambda byte: None)
         state = save(guest)
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     wrong = replace(state, devices={"COM1": {"registers": "no"}})
     with pytest.raises(StateError, match="COM1"):
         restore(engine, wrong, lambda made: made.add_serial(lambda byte: None) and None)
@@ -494,4 +495,4 @@ def test_a_state_that_does_not_fit_leaves_nothing_behind(engine: KvmEngine) -> N
     parts[name] = b"\xff" * len(parts[name])
     with pytest.raises(StateError, match=f"restore {name}"):
         restore(engine, replace(state, vcpus=(replace(vcpu, parts=parts),)))
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before

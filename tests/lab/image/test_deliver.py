@@ -65,7 +65,7 @@ def test_what_is_streamed_is_received():
     before = termios.tcgetattr(there)
     try:
         deliver.stream(Path(os.ttyname(there)), FILES)
-        reader.join(30)
+        reader.join(60)
         assert termios.tcgetattr(there) == before, "a console must be left as it was"
     finally:
         os.close(here)

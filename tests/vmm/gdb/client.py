@@ -11,7 +11,7 @@ from typing import Self
 from virtproof.vmm.gdb.connection import Listener
 from virtproof.vmm.gdb.packets import Decoder, encode
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Client:

@@ -21,7 +21,7 @@ Pair = tuple[Connection, socket.socket]
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     ours, theirs = socket.socketpair()
-    theirs.settimeout(20)
+    theirs.settimeout(60)
     with closing(Connection(ours)) as connection, theirs:
         yield connection, theirs
 

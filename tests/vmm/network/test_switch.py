@@ -160,10 +160,10 @@ def test_machines_on_two_threads(bench: Bench) -> None:
     started = threading.Event()
     thread = threading.Thread(target=other)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     for n in range(wanted):
         here.port.send(frame(n))
-    thread.join(10)
+    thread.join(60)
     assert seen == {wanted}
     bench.poll()
     assert here.received

@@ -41,7 +41,7 @@ class Peer:
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(str(path))
             listener.listen(1)
-            listener.settimeout(30)
+            listener.settimeout(60)
             listeners.append(listener)
         self.process = subprocess.Popen(
             [
@@ -71,7 +71,7 @@ class Peer:
     def hang_up(self) -> int:
         for each in (*self._files, *self._ends):
             each.close()
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_sigterm_is_a_good_end(started: Callable[..., Peer]) -> None:
     peer = started()
     assert peer.ask("endianness") == "OK little"
     peer.process.send_signal(signal.SIGTERM)
-    assert peer.process.wait(30) == 0
+    assert peer.process.wait(60) == 0
 
 
 def test_an_unknown_device_is_named() -> None:
@@ -153,6 +153,6 @@ def test_qemus_own_tests_pass(tmp_path: Path) -> None:
     assert len(ours) >= 20
     for test in ours:
         ran = subprocess.run(
-            [QOS_TEST, "-p", test], env=environment, capture_output=True, text=True, timeout=60, check=False
+            [QOS_TEST, "-p", test], env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert ran.returncode == 0, f"{test}\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}"
