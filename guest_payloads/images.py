@@ -156,26 +156,33 @@ def build(name: str, folder: Path) -> None:
             f"no {', '.join(missing)} on this machine",
             "install gcc and binutils (apt-get install gcc binutils), or install virtproof from a wheel",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
-        at = Path(work)
-        for header, text in HEADERS.items():
-            (at / header).write_text(text)
-        elf, binary, index = (str(at / f"{name}.{suffix}") for suffix in ("elf", "bin", "json"))
-        objects = [str(at / f"{n}.o") for n in range(len(recipe.sources))]
-        emulation = {"64": "elf_x86_64", "32": "elf_i386"}[recipe.machine]
-        for source, made in zip(recipe.sources, objects, strict=True):
-            _run("gcc", f"-m{recipe.machine}", "-c", f"-I{work}", *recipe.flags, str(HERE / source), "-o", made)
-        _run("ld", "-m", emulation, "-T", str(HERE / recipe.linker_script), "--build-id=none", *objects, "-o", elf)
-        _run("objcopy", "-O", "binary", elf, binary)
-        symbols = {
-            fields[2]: int(fields[0], 16)
-            for fields in (line.split() for line in _run("nm", "--defined-only", elf).splitlines())
-            if len(fields) == 3
-        }
-        Path(index).write_text(json.dumps({"stamp": _stamp(recipe), "symbols": symbols}))
-        for suffix in ("bin", "json"):  # the index last: it vouches for the image
-            os.replace(at / f"{name}.{suffix}", folder / f"{name}.{suffix}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
+            at = Path(work)
+            for header, text in HEADERS.items():
+                (at / header).write_text(text)
+            elf, binary, index = (str(at / f"{name}.{suffix}") for suffix in ("elf", "bin", "json"))
+            objects = [str(at / f"{n}.o") for n in range(len(recipe.sources))]
+            emulation = {"64": "elf_x86_64", "32": "elf_i386"}[recipe.machine]
+            for source, made in zip(recipe.sources, objects, strict=True):
+                _run("gcc", f"-m{recipe.machine}", "-c", f"-I{work}", *recipe.flags, str(HERE / source), "-o", made)
+            _run("ld", "-m", emulation, "-T", str(HERE / recipe.linker_script), "--build-id=none", *objects, "-o", elf)
+            _run("objcopy", "-O", "binary", elf, binary)
+            symbols = {
+                fields[2]: int(fields[0], 16)
+                for fields in (line.split() for line in _run("nm", "--defined-only", elf).splitlines())
+                if len(fields) == 3
+            }
+            Path(index).write_text(json.dumps({"stamp": _stamp(recipe), "symbols": symbols}))
+            for suffix in ("bin", "json"):  # the index last: it vouches for the image
+                os.replace(at / f"{name}.{suffix}", folder / f"{name}.{suffix}")
+    except OSError as err:
+        raise BuildError(
+            f"building the payload {name} in {folder}",
+            err.strerror or str(err),
+            "make the folder writable, or set XDG_CACHE_HOME to another",
+        ) from err
 
 
 def _run(*command: str) -> str:

@@ -67,3 +67,11 @@ def test_a_read_only_installation_builds_into_the_users_cache(tmp_path: Path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     images.load("real16")
     assert (tmp_path / "cache/virtproof/images/real16.bin").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_fault_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(images.BuildError) as caught:
+        images.build("fresh_zero", tmp_path / "file" / "images")
+    assert caught.value.saw == "Not a directory"
+    assert "XDG_CACHE_HOME" in caught.value.remedy
