@@ -22,9 +22,13 @@ void pci_write32(pci_function of, u8 offset, u32 value) { out32(select(of, offse
 
 pci_function pci_find(u16 vendor, u16 device)
 {
-    for (unsigned f = 0; f < 256; f++)
-        if (pci_read32(f, VENDOR) == (vendor | (u32)device << 16))
+    for (unsigned f = 0; f < 256; f++) {
+        u32 ids = pci_read32(f, VENDOR);
+        if (ids == (vendor | (u32)device << 16))
             return f;
+        if (!(f & 7) && (u16)ids == 0xffff)      /* no function 0: no device */
+            f |= 7;
+    }
     return PCI_NONE;
 }
 

@@ -155,7 +155,7 @@ def test_both_kinds_without_flags_are_unknown(tmp_path: Path) -> None:
 LINES = r"([0-9a-f]{1,17}-[0-9a-f]{1,17} \n(\w+: +\d{1,20} kB\n){0,4}){1,3}"
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     text=st.binary(max_size=200) | st.from_regex(LINES).map(str.encode),
     entries=st.binary(max_size=64),

@@ -190,7 +190,7 @@ CASES: tuple[Case, ...] = (
         ConfigWrite(PM, 0x40, 4, 0x601), ConfigWrite(PM, 0x80, 1, 1), *(outw(0x604, 0x2000 | kind << 10) for kind in range(8)), inw(0x604, 0x1C00),
         seen("SLP_TYP", lambda bench: bench.slept, list(range(8))), priority=2),
     ports("hostile.debug.flood",   "A log is bounded",
-        Fill(BUFFER, 0x30000, 0x4141_4141_4141_4141), OutString(0x402, 1, BUFFER, 0x30000), seen("the log is bounded", lambda bench: LIMIT <= len(bench.platform.firmware_log.text) <= 2 * LIMIT, True), seconds=30.0, priority=2),
+        Fill(BUFFER, 0x21000, 0x4141_4141_4141_4141), OutString(0x402, 1, BUFFER, 0x21000), seen("the log is bounded", lambda bench: LIMIT <= len(bench.platform.firmware_log.text) <= 2 * LIMIT, True), seconds=30.0, priority=2),
     fw("hostile.fwcfg.dma_oob",    "A structure where there is no RAM is ignored",
         begin(0xFFFF_F000), begin(MEMORY), outl(0x514, 0xFFFF_FFFF), begin(0xFFFF_F000), outl(0x514, 0xFFFF_FFFF), outl(0x518, 0xFFFF_FFFF), outw(0x510, 0), inb(0x511, ord("Q"))),
     fw("hostile.fwcfg.dma_struct_edge", "So is one that reaches over the end of RAM", Put(MEMORY - 8, struct.pack(">II", FILE | READ, 4)), begin(MEMORY - 8), Load(MEMORY - 8, 8, int.from_bytes(struct.pack(">II", FILE | READ, 4), "little"))),
