@@ -148,6 +148,11 @@ def test_nothing_is_cut_off(
 
 def test_it_prints(runs: dict[str, Pair], browser: Browser, tmp_path: Path) -> None:
     with opened(browser, tmp_path, render_html(*runs["software backend"])) as page:
+        page.run(f"""{UNTIL}
+            const first = document.querySelector("details[data-packed]");
+            first.open = true;
+            await until(() => first.querySelector("div"));
+        """)
         paper = page.paper()
         assert paper.startswith(b"%PDF-")
         assert page.run("return document.querySelectorAll('details.case > div').length;") > 50, "all cases were filled"
