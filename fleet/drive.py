@@ -31,6 +31,8 @@ PLAYBOOK = "virtproof.fleet.check"
 # Tasks of the role that say what came back; tests/fleet/test_drive.py holds them against it.
 CHECKED, COLLECTED = "Bring the run back", "Bring the snapshot back"
 FIRST = "Look for a Python"
+ASKED = "Run virtproof check"  # where it fails there may be a run all the same
+TIMED_OUT = 124  # the exit code of timeout(1)
 DETAIL = 500  # characters of what a host or Ansible said
 LINE = 64 << 20  # of an event
 SAID = 20  # lines of Ansible's own words that are kept for an error
@@ -92,7 +94,9 @@ class Progress:
         if kind == "runner_on_unreachable":
             self._lost(host, task, data)
         elif kind == "runner_on_failed":
-            if not data.get("ignore_errors") and host.state is None:
+            if task == ASKED and data.get("ignore_errors"):
+                host.detail = f"{task}: {_ended(data)}"
+            elif not data.get("ignore_errors") and host.state is None:
                 host.state, host.detail = State.FAILED, f"{task}: {_why(data)}"
         else:
             host.reached = host.reached or task == FIRST
@@ -116,6 +120,14 @@ class Progress:
         """What came of each host."""
         left = "No run came back." if self.through else "Ansible ended before it was through with this host."
         return tuple(host.attempt(name, left) for name, host in self.hosts.items())
+
+
+def _ended(data: dict[str, Any]) -> str:
+    """How a check ended that ended neither with a verdict nor with the connection."""
+    code = (data.get("res") or {}).get("rc")
+    if code == TIMED_OUT:
+        return "it took longer than it may; its run holds what was done until then."
+    return f"exit code {code}: {_why(data)}" if isinstance(code, int) else _why(data)
 
 
 def _why(data: dict[str, Any]) -> str:

@@ -111,6 +111,47 @@ def test_a_run_comes_back_as_it_was() -> None:
     assert load_run(text.encode()) == RUN
 
 
+(GATING,) = RUN.findings
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"outcome": Outcome.COMPLIANT}, "requirement that decides it is not met: a"),
+        ({"outcome": Outcome.UNKNOWN}, "requirement that decides it is not met: a"),
+        ({"outcome": Outcome.COMPLIANT, "findings": (replace(GATING, standing=Standing.UNKNOWN),)}, "is unknown: a"),
+        ({"complete": False}, "is not complete"),
+        ({"findings": (GATING, GATING)}, "the finding a is there more than once"),
+        ({"findings": (replace(GATING, id="\ud800\x1b" * 500),) * 2}, r"the finding \ud800\x1b"),
+        ({"claims": RUN.claims * 2}, "the claim svm is there more than once"),
+        ({"seconds": -0.5}, "below zero"),
+        ({"host": Host(cpus=-1)}, "below zero"),
+        ({"counts": {"traps": {"pass": -1}}}, "below zero"),
+        ({"failing": (replace(CASE, seconds=-1.0),)}, "below zero"),
+    ],
+)
+def test_a_run_that_contradicts_itself_is_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(Fault, match="it contradicts itself: ") as caught:
+        load_run(dump_run(replace(RUN, **changes)))
+    assert why in caught.value.saw
+    assert len(caught.value.saw) < 400
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"outcome": Outcome.ERROR},
+        {"outcome": Outcome.INTERRUPTED, "complete": False},
+        {"outcome": Outcome.COMPLIANT, "findings": (replace(GATING, gates=False),)},
+        {"outcome": Outcome.COMPLIANT, "findings": (replace(GATING, standing=Standing.WAIVED),)},
+        {"outcome": Outcome.UNKNOWN, "findings": (replace(GATING, standing=Standing.UNKNOWN),)},
+    ],
+)
+def test_a_run_may_be_worse_than_its_findings(changes: dict[str, Any]) -> None:
+    run = replace(RUN, **changes)
+    assert load_run(dump_run(run)) == run
+
+
 def test_evidence_comes_back_as_it_was() -> None:
     data = dump_evidence(EVIDENCE)
     loaded = load_evidence(data)

@@ -6,6 +6,7 @@ hostile host or guest.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -314,3 +315,29 @@ class Evidence:
     costs: tuple[CostResult, ...] = ()  # where they were measured
     nics: tuple[NicResult, ...] = ()
     disks: tuple[DiskResult, ...] = ()
+
+
+NO_EXCUSE = {  # standing of what gates -> outcomes that cannot be
+    Standing.NOT_MET: frozenset({Outcome.COMPLIANT, Outcome.UNKNOWN}),
+    Standing.UNKNOWN: frozenset({Outcome.COMPLIANT}),
+}
+
+
+def contradiction(run: Run) -> str:
+    """Why the parts of a run cannot belong together; empty where they can.
+
+    An outcome better than the findings allow, half a run with a verdict, one requirement or claim twice, numbers
+    below zero: whoever counts runs by their outcome must not count these.
+    """
+    for one in run.findings:
+        if one.gates and run.outcome in NO_EXCUSE.get(one.standing, ()):
+            return f"the outcome is '{run.outcome}', and a requirement that decides it is {one.standing}: {one.id}"
+    if not run.complete and run.outcome is not Outcome.INTERRUPTED:
+        return f"the outcome is '{run.outcome}', and the run is not complete"
+    for what, names in (("finding", (f.id for f in run.findings)), ("claim", (c.name for c in run.claims))):
+        if twice := [name for name, number in Counter(names).items() if number > 1]:
+            return f"the {what} {twice[0]} is there more than once"
+    numbers = [run.seconds, run.host.cpus, *(case.seconds for case in run.failing)]
+    if any(number < 0 for number in (*numbers, *(n for counts in run.counts.values() for n in counts.values()))):
+        return "a time or a number of things is below zero"
+    return ""

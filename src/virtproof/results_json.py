@@ -23,7 +23,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from virtproof.results import Evidence, Run
+from virtproof.results import Evidence, Run, contradiction
 from virtproof.spec.fault import Fault
 
 RUN_SCHEMA = "virtproof.run/1"
@@ -42,8 +42,11 @@ def dump_run(run: Run) -> str:
 
 
 def load_run(text: str | bytes, name: str = "run.json") -> Run:
-    """The run in ``text``; ``name`` is what an error calls it.  Raises Fault."""
-    return load_document(Run, RUN_SCHEMA, text, name, RUN_LIMIT)
+    """The run in ``text``; ``name`` is what an error calls it.  Raises Fault, also where the run contradicts itself."""
+    run = load_document(Run, RUN_SCHEMA, text, name, RUN_LIMIT)
+    if why := contradiction(run):
+        raise _unreadable(name, f"it contradicts itself: {ascii(why)[1:-1][:300]}")
+    return run
 
 
 def dump_evidence(evidence: Evidence) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-TOOLS = ("sh", "mkdir", "chmod", "rm", "cat", "ls", "echo", "test", "sleep", "dd", "ip", "timeout")
+TOOLS = ("sh", "mkdir", "chmod", "rm", "cat", "ls", "echo", "test", "sleep", "dd", "ip", "timeout", "sed")
 # Not sys.executable: in a virtual environment of pyenv's that is a script, which needs more than a host has here.
 PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
 SSHD = "/usr/sbin/sshd"

@@ -17,7 +17,7 @@ from tests.fleet.conftest import GOOD
 from virtproof.cli import fleet_run
 from virtproof.cli.app import run
 from virtproof.fleet import drive, roll
-from virtproof.fleet.drive import CHECKED, COLLECTED, FIRST, Order, Progress, _Host
+from virtproof.fleet.drive import ASKED, CHECKED, COLLECTED, FIRST, Order, Progress, _Host
 from virtproof.fleet.roll import Attempt, State
 from virtproof.results import Evidence
 from virtproof.results_json import dump_evidence, dump_run, load_run
@@ -32,6 +32,13 @@ def event(kind: str, task: str, host: str = "h", **result: object) -> dict[str, 
 OK = event("ok", FIRST)
 
 
+def ended(**result: object) -> dict[str, Any]:
+    """The check ended as it should not; the role goes on and looks for a run."""
+    failed = event("failed", ASKED, **result)
+    failed["event_data"]["ignore_errors"] = True
+    return failed
+
+
 @pytest.mark.parametrize(
     ("events", "state", "detail"),
     [
@@ -43,6 +50,11 @@ OK = event("ok", FIRST)
         ([OK, event("failed", "Run", msg="first"), event("failed", "Tidy", msg="then")], State.FAILED, "Run: first"),
         ([OK, event("ok", CHECKED), event("unreachable", "Tidy", msg="gone")], State.CHECKED, ""),
         ([OK, event("ok", CHECKED), event("failed", "Tidy", msg="gone")], State.CHECKED, ""),
+        ([OK, ended(rc=4, stderr="1 error"), event("ok", CHECKED)], State.CHECKED, "check: exit code 4: 1 error"),
+        ([OK, ended(rc=124), event("ok", CHECKED)], State.CHECKED, "it took longer than it may"),
+        ([OK, ended(msg="too slow"), event("ok", CHECKED)], State.CHECKED, "check: too slow"),
+        ([OK, ended(rc=4), event("failed", "Need", msg="left no run")], State.FAILED, "Need: left no run"),
+        ([OK, ended(rc=4), event("unreachable", "Bring", msg="gone")], State.FAILED, "lost at 'Bring': gone"),
         ([OK, event("async_failed", "Run", msg="x"), event("ok", CHECKED)], State.CHECKED, ""),
         ([OK], State.FAILED, "Ansible ended before"),
         ([], State.FAILED, "Ansible ended before"),
@@ -188,6 +200,8 @@ def fleet(tmp_path: Path) -> int:
         ({"a": run_of("not compliant"), "b": State.UNREACHABLE}, 4),
         ({"a": run_of("compliant"), "b": State.FAILED}, 4),
         ({"a": run_of("compliant"), "b": {"run.json": b"{"}}, 4),
+        ({"a": run_of("compliant"), "b": run_of("error")}, 4),
+        ({"a": run_of("not compliant"), "b": run_of("interrupted")}, 4),
     ],
 )
 def test_the_exit_code_is_that_of_the_strongest_host(

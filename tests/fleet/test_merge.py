@@ -104,6 +104,7 @@ DAMAGED = {
     "wrong type": (dump_run(GOOD).replace('"seconds": 60.0', '"seconds": "long"').encode(), "$.seconds"),
     "huge number": (dump_run(GOOD).replace('"seconds": 60.0', '"seconds": ' + "9" * 5000).encode(), "not JSON"),
     "not a number": (dump_run(GOOD).replace('"seconds": 60.0', '"seconds": NaN').encode(), "NaN"),
+    "claims to be compliant": (dump_run(replace(BAD, outcome=Outcome.COMPLIANT)).encode(), "contradicts itself"),
     "too large": (b" " * (LIMIT + 1), "larger than 4 MiB"),
 }
 
@@ -148,7 +149,8 @@ def test_a_broken_file_beside_a_good_one_of_the_same_host(folder: Folder) -> Non
 def test_hostile_text_is_harmless_and_bounded(folder: Folder) -> None:
     hostile = "\x1b[2J\u202e\ud800</script>" + "x" * 1000
     found = replace(NO_KVM, id=hostile, title=hostile, cause=hostile, cause_text=hostile, remedy_text=hostile)
-    folder.add("h\n\x1b", replace(BAD, summary=hostile, started=hostile, findings=(found,) * 300, profile=hostile))
+    many = tuple(replace(found, id=f"{hostile}{number}") for number in range(300))
+    folder.add("h\n\x1b", replace(BAD, summary=hostile, started=hostile, findings=many, profile=hostile))
     fleet = folder.merged()
     text = json.dumps(fleet.hosts[0].host) + fleet.hosts[0].summary + fleet.causes[0].text + fleet.causes[0].kind
     assert "\x1b" not in text

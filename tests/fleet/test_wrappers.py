@@ -35,6 +35,7 @@ def test_the_tasks_that_tell_what_came_back_are_there() -> None:
     names = {file.name: [task["name"] for task in tasks(file.name)] for file in TASKS.iterdir()}
     assert names["main.yml"][0] == drive.FIRST
     assert names["check.yml"][-1] == drive.CHECKED
+    assert drive.ASKED in names["check.yml"]
     assert names["collect.yml"][-1] == drive.COLLECTED
 
 

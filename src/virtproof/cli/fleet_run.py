@@ -153,5 +153,6 @@ def _report(out: Path, attempts: Iterable[Attempt]) -> int:
     verdicts = {one.host: one.verdict for one in fleet.hosts}
     gave = {State.CHECKED, State.COLLECTED}
     outcomes = {verdicts.get(one.host, "error") if one.state in gave else "error" for one in attempts}
-    known = {Outcome(one) if one in set(Outcome) else Outcome.ERROR for one in outcomes}
+    judged = {*Outcome} - {Outcome.INTERRUPTED}  # half a run of a host is no verdict, and nobody interrupted us
+    known = {Outcome(one) if one in judged else Outcome.ERROR for one in outcomes}
     return min(known, key=STRONGEST.index).exit_code
