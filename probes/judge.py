@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import islice
 
 from virtproof.probes.ask import Answers, ask
 from virtproof.probes.causes import explain, why_unread
@@ -65,8 +66,11 @@ def judge(
     host, own = host_of(answers), backend_of(snapshot)
     backend = backend or own
     hardware = {claim.name: claim.hardware for claim in ALL_CLAIMS}
-    joined = tuple(join(claim, hardware[claim.name], case_results, proofs, backend) for claim in claims(answers))
-    bench = _Bench(answers, {claim.name: claim for claim in joined}, case_results, profile, host, backend, own)
+    excuses = _excuses(case_results, profile, host, backend)
+    joined = tuple(
+        join(claim, hardware[claim.name], case_results, proofs, backend, excuses.keys()) for claim in claims(answers)
+    )
+    bench = _Bench(answers, {claim.name: claim for claim in joined}, case_results, profile, excuses, backend, own, host)
     findings = bench.findings(waivers, today)
     outcome = _outcome(profile, findings, case_results)
     return Judgement(
@@ -90,9 +94,10 @@ class _Bench:
     claims: dict[str, ClaimResult]
     results: Sequence[CaseResult]
     profile: Profile
-    host: Host
+    excuses: Mapping[str, Deviation]
     backend: Backend  # what the guests ran on
     own: Backend  # what is behind the host's own /dev/kvm
+    host: Host
 
     def findings(self, waivers: Sequence[Waiver], today: date) -> tuple[Finding, ...]:
         found = [self._waived(self._finding(one), waivers, today) for one in self.profile.requirements]
@@ -180,25 +185,17 @@ class _Bench:
         for result in chosen:
             if result.verdict not in {Verdict.FAIL, Verdict.CRASH}:
                 continue
-            if deviation := self._excuse(result):
+            if deviation := self.excuses.get(result.id):
                 known.append((result.id, f"{deviation.id} ({deviation.reason}; {', '.join(deviation.cite)})"))
             else:
                 broken.append(result)
         return broken, known
 
-    def _excuse(self, result: CaseResult) -> Deviation | None:
-        """The known deviation that explains a wrong result; a strict profile knows none."""
-        if self.profile.strict:
-            return None
-        covering = (one for one in self.profile.deviations if one.covers(result, self.backend.name, self.host.kernel))
-        return next(covering, None)
-
     def deviations(self) -> tuple[KnownDeviation, ...]:
         """The known deviations that explain wrong results here."""
         explained: dict[Deviation, list[str]] = {}
-        for result in self.results:
-            if result.verdict in {Verdict.FAIL, Verdict.CRASH} and (deviation := self._excuse(result)):
-                explained.setdefault(deviation, []).append(result.id)
+        for case, deviation in self.excuses.items():
+            explained.setdefault(deviation, []).append(case)
         return tuple(
             KnownDeviation(id=one.id, reason=one.reason, cite=one.cite, cases=tuple(cases[:SHOWN]))
             for one, cases in explained.items()
@@ -242,6 +239,16 @@ class _Bench:
                 )
             )
         return stale
+
+
+def _excuses(results: Sequence[CaseResult], profile: Profile, host: Host, backend: Backend) -> dict[str, Deviation]:
+    """The known deviation that explains each wrong result, by the case's id; a strict profile knows none."""
+    excuses: dict[str, Deviation] = {}
+    for result in results:
+        if result.verdict in {Verdict.FAIL, Verdict.CRASH} and not profile.strict:
+            covering = (one for one in profile.deviations if one.covers(result, backend.name, host.kernel))
+            excuses.update((result.id, one) for one in islice(covering, 1))
+    return excuses
 
 
 def _terms(waiver: Waiver) -> WaiverTerms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from virtproof.probes.causes import explain
@@ -29,6 +29,13 @@ INVISIBLE = {
     "memory_backing":      "a guest does not see what backs its memory",
     "device_nodes":        "no guest has a network of the host's",
 }
+
+# Claims that guests can show to work and no more, and why.
+EMULATED = {
+    "kvm":          "it works; whether by hardware is what the other claims are about",
+    "x2apic":       "it works, as KVM emulates it on any processor",
+    "tsc_deadline": "it works, as KVM's own timers make it on any processor",
+}
 # fmt: on
 
 
@@ -49,11 +56,21 @@ class ProofTable:
 
 
 def join(
-    claim: ClaimResult, hardware: bool, results: Sequence[CaseResult], table: ProofTable, backend: Backend
+    claim: ClaimResult,
+    hardware: bool,
+    results: Sequence[CaseResult],
+    table: ProofTable,
+    backend: Backend,
+    excused: Collection[str] = (),
 ) -> ClaimResult:
-    """The claim with its proof.  ``hardware``: only a hardware backend can prove or refute it."""
+    """The claim with its proof.
+
+    ``hardware``: only a hardware backend can prove or refute it.  ``excused``: ids of cases that came out wrong by a
+    known deviation, which says nothing of the claim.
+    """
     speaking = table.of(claim.name, results)
-    answered = [result for result in speaking if result.verdict in {Verdict.PASS, Verdict.FAIL, Verdict.CRASH}]
+    counting = [result for result in speaking if result.id not in excused]
+    answered = [result for result in counting if result.verdict in {Verdict.PASS, Verdict.FAIL, Verdict.CRASH}]
     broken = [result for result in answered if result.verdict is not Verdict.PASS]
 
     def judged(
@@ -67,7 +84,8 @@ def join(
     if claim.silicon is claim.kernel is Layer.NOT_APPLICABLE:
         return judged(Proof.UNPROVEN, "not a feature of this kind of processor", ())
     if not answered:
-        return judged(Proof.UNPROVEN, _why_silent(claim.name, speaking, table), speaking)
+        why = _why_silent(claim.name, counting, table) if counting or not speaking else "all fail by known deviations"
+        return judged(Proof.UNPROVEN, why, speaking)
     if not backend.speaks_of_host:
         return judged(Proof.UNPROVEN, f"guests ran on the software engine ({backend.name}), not on this host", answered)
     if hardware and backend.software is not False:
@@ -86,7 +104,8 @@ def join(
         return judged(Proof.CONTRADICTED, reason, deciding)
     if deciding:
         return judged(Proof.PROVEN, f"{len(deciding)} discriminating cases passed", deciding, Layer.YES)
-    return judged(Proof.FUNCTIONAL_ONLY, "it works, but emulation would look the same", answered, Layer.YES)
+    reason = EMULATED.get(claim.name, "it works, but emulation would look the same")
+    return judged(Proof.FUNCTIONAL_ONLY, reason, answered, Layer.YES)
 
 
 def _why_silent(claim: str, speaking: Sequence[CaseResult], table: ProofTable) -> str:

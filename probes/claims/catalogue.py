@@ -20,6 +20,10 @@ PAGING = (sdm("3A", "Access Rights"), apm(2, "Page Translation and Protection"))
 UMIP = (sdm("3A", "Protection of Sequential and System Instructions"), apm(2, "System-Control Registers, 'CR4'"))
 PAGE1G = (sdm("3A", "4-Level Paging and 5-Level Paging"), apm(2, "1-Gbyte Page Translation"))
 X2APIC = (sdm("3A", "Extended XAPIC (x2APIC)"), apm(2, "x2APIC Support"))
+DEADLINE = (sdm("3A", "TSC-Deadline Mode"),)
+PCID = (sdm("3A", "Process-Context Identifiers (PCIDs)"), apm(2, "Process Context Identifiers"))
+PKU = (sdm("3A", "Protection Keys"), apm(2, "Memory Protection Keys (MPK) Bit"))
+XSAVE = (sdm("1", "Managing State Using the XSAVE Feature Set"), apm(2, "XSAVE/XRSTOR Instructions"))
 TSC = (sdm("3B", "Invariant TSC"),)
 IOMMU = (
     Cite("Intel VT-d specification (D51397-017)", "DMA Remapping"),
@@ -81,6 +85,11 @@ ALL_CLAIMS = (
     Claim("page1g",             "1 GiB pages",                                   page1g,                                                                          PAGE1G),
     Claim("la57",               "5-level paging",                                processor.feature("cpu.la57", "5-level paging", "kvm.offers.la57", ("no5lvl",)), PAGE1G),
     Claim("x2apic",             "x2APIC",                                        processor.feature("cpu.x2apic", "x2APIC", "kvm.offers.x2apic", ("nox2apic",)),   X2APIC),
+    Claim("tsc_deadline",       "TSC deadline timer",                            processor.feature("cpu.tsc_deadline", "the TSC deadline timer", "kvm.cap.tsc_deadline_timer"), DEADLINE),
+    Claim("pcid",               "PCIDs: process-context identifiers",            processor.feature("cpu.pcid", "PCIDs", "kvm.offers.pcid", ("nopcid",)),            PCID),
+    Claim("invpcid",            "INVPCID",                                       processor.feature("cpu.invpcid", "INVPCID", "kvm.offers.invpcid", ("noinvpcid",)), PCID),
+    Claim("pku",                "protection keys for user pages",                processor.feature("cpu.pku", "protection keys", "kvm.offers.pku", ("nopku",)),    PKU),
+    Claim("xsave",              "XSAVE: extended state",                         processor.feature("cpu.xsave", "XSAVE", "kvm.offers.xsave", ("noxsave",)),         XSAVE),
     Claim("tsc_invariant",      "invariant TSC",                                 processor.tsc_invariant,                                                         TSC),
     Claim("tsc_scaling",        "TSC scaling",                                   host.tsc_scaling,                                                                SCALING),
     Claim("iommu",              "an IOMMU that the kernel uses",                 iommu.iommu,                                                                     IOMMU),

@@ -41,6 +41,10 @@ OFFERS = (
     Fact("kvm.offers.umip",      offered(0x7, "ecx", Leaf7Ecx.umip),                       "KVM offers UMIP to guests",                     OFFER),
     Fact("kvm.offers.la57",      offered(0x7, "ecx", Leaf7Ecx.la57),                       "KVM offers 5-level paging to guests",           OFFER),
     Fact("kvm.offers.x2apic",    offered(0x1, "ecx", Leaf1Ecx.x2apic),                     "KVM offers x2APIC to guests",                   OFFER),
+    Fact("kvm.offers.pcid",      offered(0x1, "ecx", Leaf1Ecx.pcid),                       "KVM offers PCIDs to guests",                    OFFER),
+    Fact("kvm.offers.invpcid",   offered(0x7, "ebx", Leaf7Ebx.invpcid),                    "KVM offers INVPCID to guests",                  OFFER),
+    Fact("kvm.offers.pku",       offered(0x7, "ecx", Leaf7Ecx.pku),                        "KVM offers protection keys to guests",          OFFER),
+    Fact("kvm.offers.xsave",     offered(0x1, "ecx", Leaf1Ecx.xsave),                      "KVM offers XSAVE to guests",                    OFFER),
 )
 
 CAPABILITIES = tuple(

@@ -49,6 +49,7 @@ FACTS = (
     Fact("cpu.smep",           cpuid(0x7, "ebx", Leaf7Ebx.smep),                         "SMEP",                                  CPUID,     ("SE-001",)),
     Fact("cpu.smap",           cpuid(0x7, "ebx", Leaf7Ebx.smap),                         "SMAP",                                  CPUID,     ("SE-002",)),
     Fact("cpu.umip",           cpuid(0x7, "ecx", Leaf7Ecx.umip),                         "UMIP",                                  CPUID,     ("SE-003",)),
+    Fact("cpu.pku",            cpuid(0x7, "ecx", Leaf7Ecx.pku),                          "protection keys for user pages",        CPUID),
     Fact("cpu.rdrand",         cpuid(0x1, "ecx", Leaf1Ecx.rdrand),                       "RDRAND",                                CPUID,     ("SE-004",)),
     Fact("cpu.rdseed",         cpuid(0x7, "ebx", Leaf7Ebx.rdseed),                       "RDSEED",                                CPUID,     ("SE-004",)),
     Fact("cpu.topology_leaves", cpuid(0x8000_0001, "ecx", Leaf80000001Ecx.topoext),      "topology leaves (AMD)",                 APM_CPUID, ("PL-025",)),

@@ -240,7 +240,8 @@ def complete_intel(root: Path) -> Machine:
 def complete_amd(root: Path) -> Machine:
     """An EPYC server on which every claim holds."""
     machine = healthy_amd(root)
-    machine.leaves = {**with_bit(AMD, 7, 2, 16, True), (0x8000_001F, 0): (0x1F, 0x4173, 1006, 100)}
+    leaves = with_bit(with_bit(AMD, 7, 2, 16, True), 1, 2, 24, True)
+    machine.leaves = {**leaves, (0x8000_001F, 0): (0x1F, 0x4173, 1006, 100)}
     machine.msrs = {**AMD_MSRS, 0xC001_0010: 1 << 23, 0xC001_0132: 0x10_0000, 0xC001_0133: 0x20_0000}
     machine.kvm = FakeKvm(machine.leaves)
     machine.module("kvm_amd", npt="Y", nested="1", avic="Y", tsc_scaling="Y", sev="Y", sev_es="Y", sev_snp="Y")

@@ -50,7 +50,8 @@ def test_a_healthy_amd_host_claims_svm_and_what_comes_with_it(amd):
     assert layers(found["nested"])[:3] == (YES, YES, YES)
     assert layers(found["vmx"]) == layers(found["unrestricted_guest"]) == (NA, NA, NA, NA)
     assert {name: claim.cause for name, claim in found.items() if claim.cause} == {
-        "la57": "not-in-silicon", "avic": "module-parameter", "x2avic": "module-parameter", "sev": "not-in-silicon",
+        "la57": "not-in-silicon", "tsc_deadline": "not-in-silicon", "avic": "module-parameter",
+        "x2avic": "module-parameter", "sev": "not-in-silicon",
         "sev_es": "not-in-silicon", "sev_snp": "not-in-silicon",
     }  # fmt: skip
 

@@ -7,7 +7,8 @@ from datetime import date
 
 import pytest
 
-from virtproof.probes.judge import judge
+from virtproof.probes.judge import Judgement
+from virtproof.probes.judge import judge as judge_by
 from virtproof.probes.profile import Deviation, Profile, Waiver, load_profile
 from virtproof.probes.proofs import ProofTable
 from virtproof.results import Backend, CaseResult, Layer, Outcome, Proof, Standing, Verdict
@@ -20,7 +21,18 @@ def case(name: str, area: str = "traps", verdict: Verdict = PASS) -> CaseResult:
     return CaseResult(id=name, area=area, title=name, mode="long64", cite=(), verdict=verdict)
 
 
-RAN = (case("trap.de.x"), case("pg.acc.y", "paging"), case("pio.x.z", "pio"))
+RAN = (
+    case("trap.de.x"), case("pg.acc.y", "paging"), case("pio.x.z", "pio"),
+    case("claim.vmx", "claims"), case("claim.svm", "claims"), case("slat.pf_noexit", "second_level"),
+)  # fmt: skip
+PROOFS = ProofTable(
+    proves={"claim.vmx": ("vmx",), "claim.svm": ("svm",), "slat.pf_noexit": ("ept", "npt")},
+    discriminating=frozenset({"claim.vmx", "claim.svm", "slat.pf_noexit"}),
+)
+
+
+def judge(*args, proofs: ProofTable = PROOFS, **more) -> Judgement:
+    return judge_by(*args, proofs=proofs, **more)
 
 
 @pytest.fixture
@@ -239,3 +251,39 @@ def test_a_software_backend_proves_nothing_about_hardware(amd, profile):
 def test_a_skipped_case_leaves_the_reason(intel, profile):
     claim, _ = proven(intel, profile, SKIP)
     assert (claim.proof, claim.proof_reason) == (Proof.UNPROVEN, "no case gave an answer (pg.acc.y: skip)")
+
+
+def test_without_proof_the_virtualization_of_a_server_is_not_known(intel, profile):
+    judgement = judge(intel.collect(), RAN[:3], profile, today=TODAY)
+    assert judgement.outcome is Outcome.UNKNOWN
+    for name in ("hardware-virtualization", "nested-paging"):
+        assert finding(judgement, name).standing is Standing.UNKNOWN
+        assert "no case that could prove it was run" in finding(judgement, name).cause_text
+
+
+UMIP_CASES = ("sens.sgdt.umip.cpl3.long64", "sens.smsw.umip.cpl3.long64")
+UMIP = ProofTable(proves=dict.fromkeys(UMIP_CASES, ("umip",)), discriminating=frozenset(UMIP_CASES[1:]))
+
+
+@pytest.mark.parametrize(("strict", "proof"), [(False, Proof.FUNCTIONAL_ONLY), (True, Proof.REFUTED)])
+def test_a_known_deviation_does_not_refute_a_claim(intel, hosts, profile, strict, proof):
+    """KVM emulates UMIP on processors without it, but for SMSW."""
+    intel.leaves = hosts.with_bit(hosts.INTEL, 7, 2, 2, False)
+    ran = [case(name, "sensitive", verdict) for name, verdict in zip(UMIP_CASES, (PASS, FAIL), strict=True)]
+    judgement = judge(intel.collect(), ran, replace(profile, strict=strict), today=TODAY, proofs=UMIP)
+    (umip,) = (claim for claim in judgement.claims if claim.name == "umip")
+    assert (umip.silicon, umip.proof) == (Layer.NO, proof)
+
+
+def test_a_claim_of_which_only_a_known_deviation_speaks_is_unproven(intel, profile):
+    ran = [case(UMIP_CASES[1], "sensitive", FAIL)]
+    judgement = judge(intel.collect(), ran, profile, today=TODAY, proofs=UMIP)
+    (umip,) = (claim for claim in judgement.claims if claim.name == "umip")
+    assert (umip.proof, umip.proof_reason) == (Proof.UNPROVEN, "all fail by known deviations")
+
+
+def test_what_kvm_emulates_on_any_processor_says_so(intel, profile):
+    claim, _ = proven(intel, profile, PASS, discriminates=False, claim="tsc_deadline")
+    assert (claim.proof, claim.proof_reason) == (
+        Proof.FUNCTIONAL_ONLY, "it works, as KVM's own timers make it on any processor",
+    )  # fmt: skip

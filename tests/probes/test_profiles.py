@@ -9,11 +9,17 @@ import pytest
 
 from virtproof.probes.judge import Judgement, judge
 from virtproof.probes.profile import load_profile, profile_names
+from virtproof.probes.proofs import ProofTable
 from virtproof.results import CaseResult, Outcome, Standing, Verdict
 
 TODAY = date(2026, 6, 1)
 AREAS = ("traps", "paging", "pio")
-RAN = tuple(CaseResult(id=f"{area}.x.y", area=area, title="", mode="", cite=(), verdict=Verdict.PASS) for area in AREAS)
+PROVE = {"claim.vmx": ("vmx",), "claim.svm": ("svm",), "slat.pf_noexit": ("ept", "npt"), "claim.nested": ("nested",)}
+PROOFS = ProofTable(proves=PROVE, discriminating=frozenset(PROVE))
+RAN = tuple(
+    CaseResult(id=name, area=area, title="", mode="", cite=(), verdict=Verdict.PASS)
+    for name, area in [*((f"{area}.x.y", area) for area in AREAS), *((name, "claims") for name in PROVE)]
+)
 ONE_MAKER = {"confidential-sev-snp": "amd", "confidential-tdx": "intel"}
 
 
@@ -25,7 +31,7 @@ def machines(hosts, tmp_path):
 
 
 def judged(machine, profile: str) -> Judgement:
-    return judge(machine.collect(), RAN, load_profile(profile), today=TODAY)
+    return judge(machine.collect(), RAN, load_profile(profile), today=TODAY, proofs=PROOFS)
 
 
 @pytest.mark.parametrize("maker", ["intel", "amd"])

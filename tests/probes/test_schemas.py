@@ -73,7 +73,7 @@ PROMISED = {
     "vmx", "svm", "ept", "npt", "unrestricted_guest", "vpid", "asid", "apicv", "avic", "x2avic", "posted_interrupts",
     "nested", "vt_d", "amd_vi", "iommu", "interrupt_remapping", "sr_iov", "nx", "page1g", "x2apic", "tsc_invariant",
     "tsc_scaling", "sev", "sev_es", "sev_snp", "tdx", "la57", "smep", "smap", "umip", "mitigations", "microcode",
-    "memory_backing", "device_nodes", "uniformity", "kvm",
+    "memory_backing", "device_nodes", "uniformity", "kvm", "pcid", "invpcid", "pku", "tsc_deadline", "xsave",
 }  # fmt: skip
 
 

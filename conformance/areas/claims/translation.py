@@ -7,6 +7,8 @@
   tables none of them comes out; how they do come out tells shadows from an interpreter's own walks.
 - KVM itself says whether it uses second-level translation: KVM_CAP_PRE_FAULT_MEMORY is offered where it does, since Linux
   6.11.  What the module's parameter says must agree.
+- Where the second level is hardware's, so is the guest's own walk, and a load of CR3 does not come out: a page of 1 GiB
+  that a guest maps, PCIDs that keep their translations apart, prove the processor's.  KVM's shadows would show the same.
 - Five levels: with CR4.LA57 an address that four levels refuse (#GP) is translated.  The host turns it on from outside,
   for a guest would have to leave 64-bit mode.
 """
@@ -16,11 +18,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from functools import partial
 
 from virtproof.conformance.areas.claims.hardware import HOLE, Looks
+from virtproof.conformance.areas.paging import large, tlb
 from virtproof.conformance.areas.second_level.cost import ALIAS, ROUNDS
-from virtproof.conformance.case import At, Case, HostScript, Insn, Program, completes, family
-from virtproof.conformance.counters import SECOND_LEVEL, Counted, needs_hardware, parameter, within
+from virtproof.conformance.case import At, Case, HostScript, Insn, Program, Row, completes, family
+from virtproof.conformance.counters import SECOND_LEVEL, Counted, needs_hardware, needs_second_level, parameter, within
 from virtproof.conformance.guest import Inapplicable, check, check_program
 from virtproof.conformance.handlers import handled
 from virtproof.conformance.of_kvm import kvm_engine
@@ -35,6 +39,7 @@ from virtproof.spec.x86.exception import Vector
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.machine import Machine
 
+ROWS = {row.id: row for row in (*large.CASES, *tlb.CASES) if isinstance(row, Row)}
 SAID_SINCE = (6, 11)
 PAGE = 4096
 NOISE = ROUNDS // 2  # exits that may be the host's own
@@ -121,6 +126,20 @@ def _said_by_kvm(engine: Engine) -> Iterable[Check]:
     yield Check(what, words[on], words[said], said == on)
 
 
+def _by_hardware(row: Row, engine: Engine) -> Iterable[Check]:
+    needs_second_level(engine)
+    yield from check(row, engine)
+
+
+def by_hardware(id: str, title: str, claim: str, row: str) -> Case:  # noqa: A002
+    """A row of the area paging, as a proof: it is run where the processor walks the guest's tables."""
+    guest = ROWS[row]
+    return HostScript(
+        id=id, title=title, area="claims", mode=guest.mode, cite=guest.cite, script=partial(_by_hardware, guest),
+        requires=guest.requires, proves=(claim,), discriminates=True, priority=2,
+    )  # fmt: skip
+
+
 def _linux() -> tuple[int, ...]:
     """The kernel's version, as far as it has numbers."""
     return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
@@ -151,6 +170,8 @@ CASES: tuple[Case, ...] = (
     HostScript(id="claim.backend.tables.ring3", title="The page faults of user code are the guest's own", area="claims", mode=Mode.LONG64, script=_walked_for_user_code, seconds=30.0, cite=WALKS),
     HostScript(id="claim.no_tdp.capability", title="KVM says of second-level translation what its module says", area="claims", mode=Mode.LONG64, script=_said_by_kvm, priority=2,
                cite=(linux("virt/kvm/api.rst", "KVM_PRE_FAULT_MEMORY"),)),
+    by_hardware("claim.pdpe1gb", "The processor walks a guest's page of 1 GiB",              "page1g", "pg.l4.1g.offset"),
+    by_hardware("claim.pcid",    "The processor keeps the translations of two PCIDs apart", "pcid",   "pg.tlb.pcid_sep"),
     HostScript(id="claim.la57", title="Five levels translate what four refuse", area="claims", mode=Mode.LONG64, script=_five_levels, priority=2,
                cite=(sdm("3A", "Paging, '4-Level Paging and 5-Level Paging'"), apm(2, "Page Translation and Protection, 'Long-Mode Page Translation'")),
                requires=("la57",), proves=("la57",), discriminates=True),

@@ -131,7 +131,7 @@ def script(id: str, title: str, run: Script, priority: int, *requires: str, refs
 
 # fmt: off
 CASES: tuple[Case, ...] = (
-    script("cpuid.maxphys",           "MAXPHYADDR is the width that paging entries have",               _physical,  1),
+    script("cpuid.maxphys",           "MAXPHYADDR is the width that paging entries have",               _physical,  1, refs=("claim.maxphys",)),
     script("cpuid.maxphys_supported", "MAXPHYADDR is not above what KVM offers",                        _not_wider, 1),
     script("cpuid.maxlin",            "Linear addresses have 57 bits with LA57, else 48",               _linear,    2),
     script("cpuid.leaf7_hidden",      "What the monitor hides reads 0, and cannot be switched on",      _hidden,    1),

@@ -128,7 +128,7 @@ def _inside(engine: Engine) -> Iterable[Check]:
 def script(id: str, title: str, run: Script, priority: int, *requires: str) -> HostScript:  # noqa: A002
     return HostScript(
         id=id, title=title, area="cpuid", mode=Mode.LONG64, cite=CITE, script=run, priority=priority,
-        requires=("xsave", *requires), seconds=10.0,
+        requires=("xsave", *requires), proves=("xsave",), seconds=10.0,
     )  # fmt: skip
 
 
@@ -140,6 +140,6 @@ CASES: tuple[Case, ...] = (
     script("cpuid.xd0_size", "Leaf 0DH EBX is the size for the present XCR0",           _sizes,         1),
     script("cpuid.xd1_size", "Leaf 0DH.1 EBX is the compacted size for XCR0 | IA32_XSS", _compact_sizes, 2, "xsaves"),
     script("cpuid.xdn",      "Components lie inside the area and do not overlap",       _inside,        2),
-    of("cpuid.xsave_header", "XSAVE writes no component that XCR0 leaves out",          "xsave", (1, 0, 0), requires=("xsave",), priority=2),
+    of("cpuid.xsave_header", "XSAVE writes no component that XCR0 leaves out",          "xsave", (1, 0, 0), requires=("xsave",), proves=("xsave",), discriminates=True, refs=("claim.xsave",), priority=2),
 )
 # fmt: on

@@ -52,7 +52,7 @@ X2APIC = {"requires": ("x2apic",), "proves": ("x2apic",)}
 CASES = (
     row("int.apicmode.x_to_x2",    "xAPIC to x2APIC: the id is an MSR, the logical id follows from it", LONG64,
         (WRMSR, RDMSR, KEEP, LDR, RDMSR, KEEP_LDR, ID, RDMSR),
-        completes(regs={"rdi": base(X2), "rbp": 1, "rax": 0, "rdx": 0, "rcx": 0x802}), regs=start(X2), **X2APIC),
+        completes(regs={"rdi": base(X2), "rbp": 1, "rax": 0, "rdx": 0, "rcx": 0x802}), regs=start(X2), refs=("claim.x2apic",), **X2APIC),
     row("int.apicmode.x_to_off",   "xAPIC to off: CPUID does not show it, its page reads as ones", LONG64,
         (WRMSR, RDMSR, KEEP, *CPUID_1, LOAD_ID),
         completes(regs={"rdi": base(OFF), "rdx": 0, "rax": 0xFFFF_FFFF}, keeps=False), regs=start(OFF)),

@@ -23,6 +23,7 @@ row = family(
     sdm("2", "Instruction Set Reference, 'WRPKRU' and 'RDPKRU'"),
     apm(2, "Page Translation and Protection, 'Protection Key Rights for User Pages'"),
     requires=("pku",),
+    proves=("pku",),
     priority=2,
 )
 
@@ -77,6 +78,8 @@ def _key(name: str, pkru: int, short: str, touch: Insn, ring: int, code: int | N
         fill={CELL: OLD},
         # Supervisor code may not be fetched from a user page with SMEP, nor data be read with SMAP: both are off.
         sets=(maps(page(user=True, also=KEY1)), PKE),
+        discriminates=code is not None,
+        refs=("claim.pku",) if code is not None else (),
     )
 
 

@@ -109,6 +109,9 @@ def _seen_after(id: str, title: str, *flush: Insn, regs: dict[str, Value] = REMA
     return row(id, title, LONG64, code, completes(regs=BOTH_SEEN, keeps=False), regs=regs, **more)
 
 
+BY_INVPCID = {"proves": ("invpcid",), "discriminates": True}  # nothing emulates the instruction
+
+
 def _invpcid(id: str, title: str, kind: int, pcid: int, address: int, priority: int = 1) -> Row:  # noqa: A002
     """INVPCID that must raise #GP(0)."""
     return row(
@@ -120,6 +123,7 @@ def _invpcid(id: str, title: str, kind: int, pcid: int, address: int, priority: 
         regs={"rdi": kind, "r8": DESCRIPTOR},
         fill={DESCRIPTOR: pcid, DESCRIPTOR + 8: address},
         requires=("invpcid",),
+        proves=("invpcid",),
         priority=priority,
     )
 
@@ -143,8 +147,9 @@ def _old_or_new(id: str, title: str, keeps: tuple[Insn, ...], drops: tuple[Insn,
             yield Check(when, want, f"{values[register]:#x}", values[register] in allowed)
 
     return HostScript(
-        id=id, title=title, area="paging", mode=LONG64, cite=CITE, script=script, requires=guest.requires, priority=2
-    )
+        id=id, title=title, area="paging", mode=LONG64, cite=CITE, script=script, requires=guest.requires,
+        proves=guest.proves, priority=2,
+    )  # fmt: skip
 
 
 HERE = {DESCRIPTOR: 0, DESCRIPTOR + 8: VA}
@@ -164,7 +169,7 @@ CASES: tuple[Row | HostScript, ...] = (
     _old_or_new("pg.tlb.cr3_global",   "MOV to CR3 may keep a global translation, a change of CR4.PGE does not", RELOAD_CR3, TOGGLE_PGE,
                 regs=GLOBAL | PGE_OFF_ON, sets=(maps(page(global_=True)), PGE_ON), requires=("pge",)),
     _old_or_new("pg.tlb.pcid_noflush", "MOV to CR3 with bit 63 may keep a translation, INVLPG does not", (CR3_R13,), (INVLPG, CR3_R12),
-                regs=REMAP | {"r12": At("pml4"), "r13": At("pml4", KEEP)}, sets=(maps(page()), cr4(on=Cr4.pcide.mask)), requires=("pcid",)),
+                regs=REMAP | {"r12": At("pml4"), "r13": At("pml4", KEEP)}, sets=(maps(page()), cr4(on=Cr4.pcide.mask)), requires=("pcid",), proves=("pcid",)),
 
     _seen_after("pg.tlb.remap_invlpg",  "INVLPG drops a translation",                  INVLPG),
     _seen_after("pg.tlb.invlpg_global", "INVLPG drops a global translation",           INVLPG, regs=GLOBAL, sets=(maps(page(global_=True)), PGE_ON), requires=("pge",), priority=2),
@@ -177,15 +182,15 @@ CASES: tuple[Row | HostScript, ...] = (
 
     row("pg.tlb.pcid_sep",    "Each PCID sees its own translation, kept or not", LONG64,
         (CR3_R8, LOAD_RCX, CR3_R9, LOAD_RSI, CR3_R13, LOAD_RDI, CR3_R14, LOAD_RBP, CR3_R12),
-        completes(regs={"rcx": OLD, "rsi": OTHER, "rdi": OLD, "rbp": OTHER}), regs=PCIDS, sets=SEPARATE, fill=TWO_FRAMES, requires=("pcid",)),
+        completes(regs={"rcx": OLD, "rsi": OTHER, "rdi": OLD, "rbp": OTHER}), regs=PCIDS, sets=SEPARATE, fill=TWO_FRAMES, requires=("pcid",), proves=("pcid",)),
     row("pg.tlb.pcid_flush",  "MOV to CR3 without bit 63 drops the translations of the new PCID", LONG64,
         (CR3_R8, LOAD_RCX, CHANGE, CR3_R8, LOAD_RSI, CR3_R12),
-        completes(regs=BOTH_SEEN), regs=REMAP | {"r8": At("pml4", 1), "r12": At("pml4")}, sets=(maps(page()), cr4(on=Cr4.pcide.mask)), fill=TWO_FRAMES, requires=("pcid",)),
+        completes(regs=BOTH_SEEN), regs=REMAP | {"r8": At("pml4", 1), "r12": At("pml4")}, sets=(maps(page()), cr4(on=Cr4.pcide.mask)), fill=TWO_FRAMES, requires=("pcid",), proves=("pcid",)),
 
-    _seen_after("pg.tlb.invpcid0", "INVPCID type 0 drops an address",              INVPCID, regs=REMAP | {"rdi": 0, "r8": DESCRIPTOR}, fill=TWO_FRAMES | HERE, requires=("invpcid",)),
-    _seen_after("pg.tlb.invpcid1", "INVPCID type 1 drops a PCID",                  INVPCID, regs=REMAP | {"rdi": 1, "r8": DESCRIPTOR}, fill=TWO_FRAMES | HERE, requires=("invpcid",)),
-    _seen_after("pg.tlb.invpcid2", "INVPCID type 2 drops global translations too", INVPCID, regs=GLOBAL | {"rdi": 2, "r8": DESCRIPTOR}, fill=TWO_FRAMES | HERE, sets=(maps(page(global_=True)), PGE_ON), requires=("invpcid", "pge")),
-    _seen_after("pg.tlb.invpcid3", "INVPCID type 3 drops all but global ones",     INVPCID, regs=REMAP | {"rdi": 3, "r8": DESCRIPTOR}, fill=TWO_FRAMES | HERE, requires=("invpcid",), priority=2),
+    _seen_after("pg.tlb.invpcid0", "INVPCID type 0 drops an address",              INVPCID, regs=REMAP | {"rdi": 0, "r8": DESCRIPTOR}, fill=TWO_FRAMES | HERE, requires=("invpcid",), refs=("claim.invpcid",), **BY_INVPCID),
+    _seen_after("pg.tlb.invpcid1", "INVPCID type 1 drops a PCID",                  INVPCID, regs=REMAP | {"rdi": 1, "r8": DESCRIPTOR}, fill=TWO_FRAMES | HERE, requires=("invpcid",), **BY_INVPCID),
+    _seen_after("pg.tlb.invpcid2", "INVPCID type 2 drops global translations too", INVPCID, regs=GLOBAL | {"rdi": 2, "r8": DESCRIPTOR}, fill=TWO_FRAMES | HERE, sets=(maps(page(global_=True)), PGE_ON), requires=("invpcid", "pge"), **BY_INVPCID),
+    _seen_after("pg.tlb.invpcid3", "INVPCID type 3 drops all but global ones",     INVPCID, regs=REMAP | {"rdi": 3, "r8": DESCRIPTOR}, fill=TWO_FRAMES | HERE, requires=("invpcid",), **BY_INVPCID, priority=2),
     _invpcid("pg.tlb.invpcid_type4",  "INVPCID type 4 raises #GP(0)",                         4, 0,       VA),
     _invpcid("pg.tlb.invpcid_rsvd",   "INVPCID refuses bits 63:12 of the PCID",               0, 1 << 12, VA),
     _invpcid("pg.tlb.invpcid_pcide0", "INVPCID refuses a PCID while CR4.PCIDE = 0",           0, 1,       VA),

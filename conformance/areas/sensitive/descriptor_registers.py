@@ -99,7 +99,7 @@ CASES = (
     row("sens.sidt.umip.cpl3.long64", "SIDT at CPL 3 with UMIP: #GP",  LONG64, SIDT, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, **HAS_UMIP),
     row("sens.sldt.umip.cpl3.long64", "SLDT at CPL 3 with UMIP: #GP",  LONG64, SLDT, faults(Vector.GP, 0),  sets=(UMIP,),          ring=3, **HAS_UMIP),
     row("sens.str.umip.cpl3.long64",  "STR at CPL 3 with UMIP: #GP",   LONG64, STR,  faults(Vector.GP, 0),  sets=(UMIP,),          ring=3, **HAS_UMIP),
-    row("sens.smsw.umip.cpl3.long64", "SMSW at CPL 3 with UMIP: #GP",  LONG64, SMSW, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, discriminates=True, **HAS_UMIP),
+    row("sens.smsw.umip.cpl3.long64", "SMSW at CPL 3 with UMIP: #GP",  LONG64, SMSW, refused(USER), regs=U, sets=(*FILL_U, UMIP), ring=3, discriminates=True, refs=("claim.umip",), **HAS_UMIP),
 
     row("sens.sgdt.umip.cpl0.long64", "SGDT at CPL 0 with UMIP runs",  LONG64, SGDT, table(KERNEL, GDT_LIMIT, "gdt"), regs=K, sets=(*FILL_K, UMIP), **HAS_UMIP, priority=2),
     row("sens.smsw.umip.cpl0.long64", "SMSW at CPL 0 with UMIP runs",  LONG64, SMSW, word(KERNEL, MSW), regs=K, sets=(*FILL_K, *EM, UMIP), **HAS_UMIP, priority=2),

@@ -17,7 +17,7 @@ timer = programs_of(
     apm(2, "Advanced Programmable Interrupt Controller (APIC), 'APIC Timer Interrupt'"),
 )
 deadline = programs_of(
-    "timers", "timers", sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'TSC-Deadline Mode'"), requires=("tsc_deadline",)
+    "timers", "timers", sdm("3A", "Advanced Programmable Interrupt Controller (APIC), 'TSC-Deadline Mode'"), requires=("tsc_deadline",), proves=("tsc_deadline",)
 )  # fmt: skip
 
 # fmt: off
@@ -33,7 +33,7 @@ CASES: tuple[Case, ...] = (
     timer("time.lapic.div",           "Each divide value halves the rate",                    "divides",        (1,) * 7),
 
     deadline("time.lapic.mode_to_dl", "A change to deadline mode stops it",                   "to_deadline",    (0, 0)),
-    deadline("time.lapic.dl_fire",    "A deadline comes once and not too early; the MSR is 0", "deadline_fires", (1, 1, 0)),
+    deadline("time.lapic.dl_fire",    "A deadline comes once and not too early; the MSR is 0", "deadline_fires", (1, 1, 0), refs=("claim.tscdl",)),
     deadline("time.lapic.dl_past",    "A deadline in the past comes at once",                 "deadline_past",  (1, 0)),
     deadline("time.lapic.dl_zero",    "Writing 0 disarms",                                    "deadline_zero",  (1 << 62, 0, 0)),
     deadline("time.lapic.dl_to_one",  "A change from deadline mode disarms",                  "from_deadline",  (0, 0, 0, 0), priority=2),
