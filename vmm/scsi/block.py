@@ -11,6 +11,8 @@ from virtproof.vmm.scsi.target import LARGEST_TRANSFER, CheckCondition, Completi
 LARGEST_UNMAP = 1 << 21  # blocks of one command
 UNMAP_DESCRIPTORS = 256
 NON_ROTATING = 1
+PROTECT, FORCE_UNIT_ACCESS = 0xE0, 0x08  # RDPROTECT or WRPROTECT, and FUA, in byte 1 of a CDB
+BYTE_CHECK = 0x06  # BYTCHK of VERIFY
 
 
 class BlockUnit(LogicalUnit):
@@ -58,8 +60,8 @@ class BlockUnit(LogicalUnit):
     def transfer(self, request: Request) -> tuple[int, int]:
         """As ``span``, for a command that moves these blocks."""
         sector, length = self.span(request)
-        # Protection information, in bits 7:5, is not on the medium; six-byte commands once had the LUN there.
-        protected = request.cdb[1] & 0xE0 and scsi.SPANS[Opcode(request.cdb[0])] is not scsi.SPAN_6
+        # Protection information is not on the medium; six-byte commands once had the LUN there.
+        protected = request.cdb[1] & PROTECT and scsi.SPANS[Opcode(request.cdb[0])] is not scsi.SPAN_6
         if protected or length > LARGEST_TRANSFER:
             raise CheckCondition(scsi.INVALID_FIELD_IN_CDB)
         return sector, length
@@ -151,7 +153,7 @@ class DiskUnit(BlockUnit):
         return self.medium
 
     def _read_with_flags(self, request: Request) -> Completion:
-        if request.cdb[1] & 8 and request.cdb[0] != Opcode.READ_6:  # FUA: from the medium, so it has to be there
+        if request.cdb[1] & FORCE_UNIT_ACCESS and request.cdb[0] != Opcode.READ_6:  # so it has to be on the medium
             self._flush()
         return self._read(request)
 
@@ -163,13 +165,13 @@ class DiskUnit(BlockUnit):
                 disk.write(sector, request.data_out[:length])
             except DiskError:
                 raise CheckCondition(scsi.WRITE_ERROR) from None
-            if request.cdb[1] & 8 and request.cdb[0] != Opcode.WRITE_6:
+            if request.cdb[1] & FORCE_UNIT_ACCESS and request.cdb[0] != Opcode.WRITE_6:
                 self._flush()
         return Completion(length=length)
 
     def _verify(self, request: Request) -> Completion:
         self.span(request)
-        if request.cdb[1] & 0xE6:
+        if request.cdb[1] & (PROTECT | BYTE_CHECK):
             raise CheckCondition(scsi.INVALID_FIELD_IN_CDB)
         return Completion()
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from virtproof.spec import scsi
 from virtproof.spec.scsi import ModePage, Opcode, PeripheralType
-from virtproof.vmm.disks.disk import Disk
+from virtproof.vmm.disks.disk import SECTOR, Disk
 from virtproof.vmm.scsi.block import BlockUnit
 from virtproof.vmm.scsi.target import CheckCondition, Completion, Request
 
@@ -118,7 +118,7 @@ class CdRomUnit(BlockUnit):
 
 
 def _checked(disc: Disk | None) -> Disk | None:
-    if disc is not None and disc.sectors * 512 < scsi.CD_BLOCK:
+    if disc is not None and disc.sectors * SECTOR < scsi.CD_BLOCK:
         raise ValueError("a disc without a block")
     return disc
 
