@@ -17,7 +17,6 @@ class Status(IntEnum):
     GOOD = 0x00
     CHECK_CONDITION = 0x02
     BUSY = 0x08
-    TASK_SET_FULL = 0x28
     TASK_ABORTED = 0x40
 
 

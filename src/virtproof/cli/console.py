@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import stat
 import termios
@@ -11,6 +10,9 @@ import tty
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
+
+from virtproof.cli.output import Output
+from virtproof.cli.screen import say
 
 if TYPE_CHECKING:
     from virtproof.vmm.devices.serial import Serial
@@ -26,7 +28,7 @@ class Console:
     """
 
     def __init__(self, stdin: int = 0, stdout: int = 1) -> None:
-        self._in, self._out = stdin, stdout
+        self._in, self._output = stdin, Output(stdout)
         self._before: list[int | list[bytes | int]] | None = None
 
     def __enter__(self) -> Self:
@@ -37,23 +39,25 @@ class Console:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        lost = self._output.close()
         if self._before is not None:
             with suppress(termios.error):  # the terminal is gone
                 termios.tcsetattr(self._in, termios.TCSADRAIN, self._before)
         for number, handler in self._handlers:
             signal.signal(number, handler)
+        if lost:
+            say(f"virtproof: {lost} bytes of the guest's output are lost: nobody has read them", err=True)
 
     def transmit(self, byte: int) -> None:
-        """Pass on one byte of the guest; waits for a reader that is slow.  Raises OSError where stdout is lost."""
-        while True:
-            try:
-                os.write(self._out, _BYTES[byte])
-                return
-            except BlockingIOError:  # whoever started us shares a stream that does not block
-                select.select((), (self._out,), ())
+        """Pass on one byte of the guest, and never wait.  Raises OSError where stdout is lost."""
+        self._output.put(byte)
 
     def feed(self, serial: Serial, events: EventLoop) -> None:
-        """Hand ``serial`` what comes from a terminal, pipe or socket, as fast as it can take it."""
+        """Hand ``serial`` what comes from a terminal, pipe or socket, as fast as it can take it.
+
+        The loop raises OSError where stdout is lost, as ``transmit``.
+        """
+        events.add_reader(self._output.trouble, self._output.check)
         if not _can_be_waited_for(self._in):
             return
 
@@ -73,9 +77,6 @@ class Console:
                 events.remove_reader(self._in)
 
         events.add_reader(self._in, receive)
-
-
-_BYTES = [bytes((byte,)) for byte in range(256)]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
