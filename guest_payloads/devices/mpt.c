@@ -1,4 +1,5 @@
 /* A driver of LSI's Fusion-MPT controllers 53C1030 and SAS1068, through their memory.  LSI Fusion-MPT MPI 1.5 interface. */
+#include "fuzz.h"
 #include "scsi.h"
 
 enum { DOORBELL = 0x00, INTR_STATUS = 0x30, INTR_MASK = 0x34, REQUEST_QUEUE = 0x40, REPLY_QUEUE = 0x44 };
@@ -151,4 +152,15 @@ TEST(facts)                              /* version, length and function of IOCF
     handshake(port, 3, reply, 20);
     observe(reply[1]);
     observe(reply[7]);
+}
+
+TEST(random_accesses)                    /* argument 1: how many accesses; does it read after a reset */
+{
+    static const u32 known[] = {0x00, 0x04, 0x08, 0x10, 0x14, 0x30, 0x34, 0x40, 0x44};
+    static const u32 values[] = {0, 4, 0x42030000, 0x40000000, 0x42ff0000, 0xd0000000, ~0u};
+    start();
+    fuzz((volatile u8 *)base, 0x4000, known, COUNT(known), values, COUNT(values), arguments[1]);
+    start();
+    settle();
+    observe(good(one(transfer(false, 0, 1, large))));
 }

@@ -1,4 +1,5 @@
 /* A driver of VMware's PVSCSI.  The interface is that of its Linux driver's header. */
+#include "fuzz.h"
 #include "scsi.h"
 
 enum { COMMAND = 0x0, COMMAND_DATA = 0x4, COMMAND_STATUS = 0x8, INTR_STATUS = 0x100c, INTR_MASK = 0x2010, KICK_RW = 0x4018 };
@@ -110,4 +111,16 @@ TEST(identity)                           /* ids; class; interrupt pin; size of B
     observe(pci_read32(at, 0x08) >> 8);
     observe(pci_read8(at, 0x3d));
     observe(pci_bar_size(at, 0));
+}
+
+TEST(random_accesses)                    /* argument 1: how many accesses; does it read after a reset */
+{
+    static const u32 known[] = {COMMAND, COMMAND_DATA, COMMAND_STATUS, INTR_STATUS, INTR_MASK, KICK_RW, 0x3018};
+    const u32 values[] = {0, 1, 3, 4, 5, 6, 7, 8, ~0u, (u32)(u64)&rings >> 12, (u32)(u64)requests >> 12};
+    start();
+    fuzz((volatile u8 *)base, 0x8000, known, COUNT(known), values, COUNT(values), arguments[1]);
+    start();
+    settle();
+    finished = 0;
+    observe(good(one(transfer(false, 0, 1, large))));
 }

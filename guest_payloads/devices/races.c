@@ -90,6 +90,30 @@ TEST(random_msrs)                        /* reads and writes of MSRs that nobody
     observe(refused == tried);
 }
 
+#define COM1 0x3f8
+
+TEST(random_uart)                        /* after random accesses: what LSR and RBR say of a byte in loop-back */
+{
+    u32 state = 1;
+    for (u64 n = 0; n < rounds(); n++) {
+        state = state * 1664525 + 1013904223;
+        u16 port = COM1 + (state >> 28) % 8;
+        if (state >> 24 & 3)
+            out8(port, state >> 16);
+        else
+            in8(port);
+    }
+    out8(COM1 + 3, 3);
+    out8(COM1 + 1, 0);
+    out8(COM1 + 4, 0x10);                /* loop-back: the host's bytes do not come */
+    out8(COM1 + 2, 7);
+    in8(COM1 + 5);
+    out8(COM1, 'Z');
+    observe(in8(COM1 + 5));
+    observe(in8(COM1));
+    observe(in8(COM1 + 5));
+}
+
 int main(void)
 {
     run_test();

@@ -341,6 +341,7 @@ MUTANTS = (
     uart("uart.none",          "IIR says 00 while nothing is pending",                     port(2, lambda value: value & ~1),                 "serial.iir.none"),
     uart("uart.fifo_bits",     "IIR does not show the FIFOs",                              port(2, lambda value: value & 0x3F),               "serial.fifo.enable_bits"),
     uart("uart.depth",         "The FIFO holds one byte less",                             replaced(Serial, "_depth", property(lambda self: 15 if self._fcr.enable else 1)), "serial.fifo.depth16"),
+    uart("uart.endless",       "The FIFO has no end",                                      replaced(Serial, "_accept", lambda self, byte: self._received.append(byte)), "hostile.serial.fuzz", "hostile.serial.*"),
     uart("uart.not_emptied",   "FCR does not empty the FIFO",                              wrapped(Serial, "_control_fifo", not_emptied),     "serial.fifo.rx_clear"),
     uart("uart.dr",            "LSR does not show a byte",                                 port(5, lambda value: value & ~1),                 "serial.rbr.input"),
     uart("uart.busy",          "LSR shows the transmitter busy",                           port(5, lambda value: value & ~0x60),              "serial.lsr.thre_temt"),

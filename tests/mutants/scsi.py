@@ -67,6 +67,21 @@ def after(owner: Any, name: str, act: Callable[..., Any]) -> How:
     return wrapped(owner, name, around)
 
 
+def tires(original: Any, self: Any, offset: int, size: int, value: int) -> None:
+    """After many accesses registers are written no more."""
+    self.written = getattr(self, "written", 0) + 1
+    if self.written < 50_000:
+        original(self, offset, size, value)
+
+
+def forgets_devices(original: Any, self: LsiMpt, offset: int, size: int, value: int) -> None:
+    """The same of what is behind the controller."""
+    self.written = getattr(self, "written", 0) + 1  # type: ignore[attr-defined]
+    if self.written == 50_000:  # type: ignore[attr-defined]
+        self._requests._targets = {}
+    original(self, offset, size, value)
+
+
 # ---- PVSCSI
 
 
@@ -171,6 +186,7 @@ PVSCSI = (
     card("pvscsi-unwritten", "completions are shown and not written", replaced(PvScsi, "_complete", lambda self, completion: setattr(self._rings, "produced", self._rings.produced + 1)), "pvscsi.drv.polled"),
     card("pvscsi-context", "contexts have 32 bits", completion_with(lambda done: done._replace(context=done.context & 0xFFFF_FFFF)), "pvscsi.cmp.context"),
     card("pvscsi-index", "indices wrap at 128", replaced(model, "INDEX", 0x7F), "pvscsi.idx.wrap"),
+    card("pvscsi-tired", "after 50,000 accesses registers cannot be written", wrapped(PvScsi, "write", tires), "hostile.pvscsi.bar_fuzz"),
     card("pvscsi-index-31", "indices wrap at 2^31", replaced(model, "INDEX", 0x7FFF_FFFF), "pvscsi.idx.wrap.32_bits"),
     card("pvscsi-first-piece", "lists are one piece", wrapped(Execution, "_list", lambda original, self, at, left: [(original(self, at, left)[0][0], left)]), "pvscsi.io.sg pvscsi.drv.scattered"),
     card("pvscsi-chain", "chain elements are plain ones", replaced(pvscsi, "CHAIN", 0), "pvscsi.io.sg_chain"),
@@ -312,6 +328,7 @@ def any_target(original: Any, self: Requests, **which: Any) -> Any:
 
 # fmt: off
 FUSION_MPT = (
+    chip("lsi-tired", "after 50,000 accesses there are no devices", wrapped(LsiMpt, "write", forgets_devices), "hostile.lsi.bar_fuzz"),
     chip("lsi-1030", "the 53C1030 has another device id", identity("53c1030", device=0x0031), "lsi.pci.identity_1030 lsi.drv.identity"),
     chip("lsi-1068", "the SAS1068 has another device id", identity("sas1068", device=0x0056), "lsi.pci.identity_1068 lsi.drv.identity_sas"),
     chip("lsi-sizes", "the memory BAR has 128 KiB", replaced(mpt, "MEMORY_SIZE", 128 << 10), "lsi.pci.identity_1030 lsi.pci.identity_1068"),

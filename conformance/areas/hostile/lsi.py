@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
+from functools import partial
 
 from virtproof.conformance.areas.scsi_lsi.pages import config, refused
 from virtproof.conformance.case import Case
@@ -43,6 +44,7 @@ from virtproof.conformance.mpt_driver import (
     frame,
     get,
     io,
+    mpi,
     ioc_init,
     manage,
     out,
@@ -54,12 +56,14 @@ from virtproof.conformance.mpt_driver import (
     state,
     told,
 )
-from virtproof.conformance.scsi_rig import SLOW, bounded, elapse, read10, unchanged, write10
+from virtproof.conformance.scsi_rig import SLOW, bounded, driver_of, elapse, read10, unchanged, write10
 from virtproof.guest_payloads.accesses import MEMORY
 from virtproof.spec import fusion_mpt as mpt
 from virtproof.spec.fusion_mpt import ConfigAction, IocState, IocStatus, PageType, TaskType
+from virtproof.vmm.devices.lsi_mpt import LsiMpt
 
 rule = rules("hostile")
+driver = partial(driver_of("hostile", "mpt", mpi("System interface")), LsiMpt)
 second = rules("hostile", priority=2)
 
 REQUEST, REPLY, HANDSHAKE, IO, SGE = "Request FIFO", "Reply FIFO", "Handshake", "SCSI IO", "Chain element"
@@ -162,7 +166,8 @@ CASES: tuple[Case, ...] = (
     rule("hostile.lsi.reset_inflight", "Nothing is written after a reset, whatever was on its way", "Message Unit Reset",
         Fill(BUFFER, 512, ONES), io(0, read10(0, 1), 512, READ, target=1), io(1, read10(0, 1), 512, READ, target=1), started(), post(0, 1), RESET,
         elapse(10 * SLOW), bounded(), EMPTY, Load(BUFFER, 8, ONES), get(mpt.HOST_INTERRUPT_STATUS, 0), alive()),
-    rule("hostile.lsi.bar_fuzz", "Random accesses to all of the registers", "System interface",
+    driver("hostile.lsi.bar_fuzz", "Random accesses to the registers", "random_accesses", (1,), 100_000, seconds=60.0),
+    rule("hostile.lsi.bar_fuzz.rests", "Random accesses to all of the registers", "System interface",
         io(0, READY), started(), random_accesses(), *(out(4 * n, 0x4203_0000 + n) for n in range(64)), bounded(), RESET, alive(), seconds=30.0),
     rule("hostile.lsi.data_oob", "Data for nowhere: an error, and the others go on", IO,
         io(0, read10(0, 2), 1024, READ, simple(HOLE, 1024)), io(1, write10(0, 2), 1024, WRITE, simple(MEMORY - 512, 1024)), io(2, READY), started(),

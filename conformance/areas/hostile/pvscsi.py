@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterable
+from functools import partial
 
 from virtproof.conformance.case import Case
 from virtproof.conformance.device_script import Fill, Host, Load, Put, Store
@@ -37,13 +38,18 @@ from virtproof.conformance.pvscsi_driver import (
     rules,
     set_up,
 )
-from virtproof.conformance.scsi_rig import SLOW, Rig, bounded, elapse, read10, unchanged, write10
+from virtproof.conformance.scsi_rig import SLOW, Rig, bounded, driver_of, elapse, read10, unchanged, write10
 from virtproof.guest_payloads.accesses import MEMORY
 from virtproof.results import Check
 from virtproof.spec import pvscsi
+from virtproof.spec.cite import Cite
 from virtproof.spec.pvscsi import FAILED, Command
+from virtproof.vmm.devices.pvscsi import PvScsi
 
 rule = rules("hostile")
+driver = partial(
+    driver_of("hostile", "pvscsi", Cite("VMware PVSCSI interface header (vmw_pvscsi.h)", "Registers")), PvScsi
+)
 second = rules("hostile", priority=2)
 
 RINGS, KICK, REQUEST, ELEMENT = "RingsState", "KICK", "RingReqDesc", "SGElement"
@@ -146,7 +152,8 @@ CASES: tuple[Case, ...] = (
     second("hostile.pvscsi.abort_wild", "Aborting what is not there succeeds and does nothing", "ABORT_CMD",
         request(0, READY), set_up(), command(Command.ABORT_CMD, b"\xff" * 16), indices(0, 0), kick(1),
         command(Command.ABORT_CMD, bytes(16)), indices(1, 1), alive()),
-    rule("hostile.pvscsi.bar_fuzz", "Random accesses to all of the registers", "Registers",
+    driver("hostile.pvscsi.bar_fuzz", "Random accesses across the whole BAR", "random_accesses", (1,), 100_000, seconds=60.0),
+    rule("hostile.pvscsi.bar_fuzz.rests", "Random accesses to all of the registers", "Registers",
         request(0, READY), set_up(), random_accesses(), bounded(), alive(), seconds=30.0),
     rule("hostile.pvscsi.data_oob", "Data for nowhere: an error, and the others go on", REQUEST,
         request(0, read10(0, 2), 1024, IN, data=HOLE), request(1, write10(0, 2), 1024, OUT, data=MEMORY - 512),
