@@ -91,6 +91,6 @@ CASES = (
     clock("rtc.mem.high_5b5d", "Cells 5BH to 5DH are units of 64 KiB above 4 GiB", *get(0x5B, 0x00), *get(0x5C, 0x40), *get(0x5D, 0x00),
         *get(0x34, 0x00), *get(0x35, 0xBF), machine={"ram": 4 << 30}),
     clock("rtc.mem.ram",           "The cells behind the registers are RAM", *put(0x7F, 0x5A), *put(0x40, 0xA5), *get(0x7F, 0x5A), *get(0x40, 0xA5), *get(0x0F, 0x00),
-        seen("cells", lambda bench: bench.platform.rtc.state()["cells"][0xFE:], "5a"), priority=3),
+        seen("cells", lambda bench: bench.platform.rtc.state()["cells"][0xFE:], "5a"), priority=3, refs=("fw.seabios.resume_code",)),
 )
 # fmt: on
