@@ -104,9 +104,9 @@ def _causes(store: Store) -> tuple[tuple[FleetCause, ...], dict[int, tuple[int, 
         (NOW,),
     )
     totals = {
-        (kind, subject): hosts
-        for kind, subject, hosts in store.db.execute(
-            """SELECT kind, subject, count(DISTINCT run)
+        (kind, subject): (hosts, severity, place)
+        for kind, subject, hosts, severity, place in store.db.execute(
+            """SELECT kind, subject, count(DISTINCT run), min(severity), avg(place)
                FROM cause JOIN run ON run.id = cause.run AND run.side = ? AND run.current = 1 GROUP BY kind, subject""",
             (NOW,),
         )
@@ -122,11 +122,12 @@ def _causes(store: Store) -> tuple[tuple[FleetCause, ...], dict[int, tuple[int, 
                 text=text,
                 action=action,
                 gates=any(row[4] for row in wordings),
-                hosts=totals[key],
+                hosts=totals[key][0],
                 variants=variants if len(wordings) > 1 else (),
             )
         )
-    found.sort(key=lambda one: (not one.gates, -one.hosts, one.kind, one.subject))
+    # Of those that as many hosts have, in the order of the runs: what follows from another one comes after it.
+    found.sort(key=lambda c: (not c.gates, -c.hosts, *totals[c.kind, c.subject][1:], c.kind, c.subject))
     causes = tuple(found[:CAUSE_LIMIT])
     numbers = {(one.kind, one.subject): number for number, one in enumerate(causes)}
     of_run: dict[int, list[int]] = defaultdict(list)

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from urllib.parse import quote
 
 from virtproof.fleet.find import Found
-from virtproof.reports.digest import digest
+from virtproof.reports.digest import SEVERITIES, digest, rank
 from virtproof.reports.printable import printable
 from virtproof.results import Run
 from virtproof.results_compare import traits
@@ -43,6 +43,8 @@ class CauseRow:
     text: str
     action: str
     gates: bool
+    severity: int  # of the gravest requirement that it stops, 0 the gravest of all
+    place: int  # among the causes of the run, from 0: what others follow from comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,16 @@ def read(found: Found) -> RunRow | Refused:
         fields={name: _kept(text) for name, text in _fields(run).items()},
         counts={verdict: max(number, 0) for verdict, number in first.verdicts.items()},
         causes=tuple(
-            CauseRow(_kept(one.kind), _kept(one.affects[0]), _kept(one.text), _kept(one.action), one.gates)
-            for one in first.causes[:CAUSES]
+            CauseRow(
+                _kept(one.kind),
+                _kept(one.affects[0]),
+                _kept(one.text),
+                _kept(one.action),
+                one.gates,
+                min(map(rank, one.findings), default=len(SEVERITIES)),
+                place,
+            )
+            for place, one in enumerate(first.causes[:CAUSES])
         ),
         traits={_kept(name): _kept(text) for name, text in [*traits(run).items()][:TRAITS]},
     )

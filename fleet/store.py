@@ -31,7 +31,7 @@ CREATE TABLE run (
 );
 CREATE TABLE cause (
     run INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, text INTEGER NOT NULL, action INTEGER NOT NULL,
-    gates INTEGER NOT NULL
+    gates INTEGER NOT NULL, severity INTEGER NOT NULL, place INTEGER NOT NULL
 );
 CREATE TABLE trait (run INTEGER NOT NULL, name INTEGER NOT NULL, value INTEGER NOT NULL);
 CREATE TABLE refused (side INTEGER NOT NULL, host TEXT NOT NULL, path TEXT NOT NULL, why TEXT NOT NULL);
@@ -73,8 +73,11 @@ class Store:
         identity = (side, row.host, row.path, row.report, row.fingerprint, row.moment)
         run = self.db.execute(INSERT, (*identity, *counts, *(row.fields[name] for name in FIELDS))).lastrowid
         self.db.executemany(
-            "INSERT INTO cause VALUES (?, ?, ?, ?, ?, ?)",
-            [(run, one.kind, one.subject, number(one.text), number(one.action), one.gates) for one in row.causes],
+            "INSERT INTO cause VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (run, one.kind, one.subject, number(one.text), number(one.action), one.gates, one.severity, one.place)
+                for one in row.causes
+            ],
         )
         self.db.executemany(
             "INSERT INTO trait VALUES (?, ?, ?)",

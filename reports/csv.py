@@ -35,17 +35,13 @@ def _cell(text: str) -> str:
 
 def _rows(run: Run, evidence: Evidence | None) -> Iterator[dict[str, str]]:
     host = run.host
-    identity = (
-        f"virtproof {run.version}, started {run.started}",
-        f"system {host.system}, firmware {host.bios}",
-        f"processor {host.cpu}, microcode {host.microcode}",
-        f"kernel {host.kernel}, boot {host.boot_id}",
-        f"backend {run.backend.name}",
-        f"profile SHA-256 {run.profile_sha256}",
-        f"cases SHA-256 {run.cases_sha256}",
-    )
+    identity = {
+        "virtproof": run.version, "started": run.started, "system": host.system, "firmware": host.bios,
+        "processor": host.cpu, "microcode": host.microcode, "kernel": host.kernel, "boot": host.boot_id,
+        "backend": run.backend.name, "profile SHA-256": run.profile_sha256, "cases SHA-256": run.cases_sha256,
+    }  # fmt: skip
     yield {"kind": "run", "id": run.profile, "title": run.summary, "result": run.outcome.value,
-           "evidence": _lines(identity)}  # fmt: skip
+           "evidence": _lines([f"{name} {text or 'unknown'}" for name, text in identity.items()])}  # fmt: skip
     for one in digest(run).findings:
         yield {"kind": "requirement", "id": one.id, "title": one.title, "severity": one.severity,
                "gates": "yes" if one.gates else "no", "result": one.standing.value, "reason": one.cause_text,

@@ -88,8 +88,12 @@ def _first_of_each_kind(causes: Iterable[Cause]) -> Iterator[str]:
 
 
 def _attention(finding: Finding) -> tuple[int, bool, int]:
-    severity = SEVERITIES.index(finding.severity) if finding.severity in SEVERITIES else len(SEVERITIES)
-    return STANDINGS.index(finding.standing), not finding.gates, severity
+    return STANDINGS.index(finding.standing), not finding.gates, rank(finding)
+
+
+def rank(finding: Finding) -> int:
+    """The place of a finding's severity among all, 0 the gravest; one that is not known comes last."""
+    return SEVERITIES.index(finding.severity) if finding.severity in SEVERITIES else len(SEVERITIES)
 
 
 def _causes(in_the_way: Iterable[Finding | ClaimResult]) -> tuple[Cause, ...]:

@@ -7,6 +7,7 @@ Syntax and character set".
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from virtproof.results import Evidence, Layer, Run
 
@@ -21,13 +22,23 @@ def render_nfd(run: Run, evidence: Evidence | None = None) -> str:
         "virtproof.profile": run.profile,
         "virtproof.version": run.version,
         "virtproof.backend": run.backend.name,
-        "virtproof.started": run.started,
+        "virtproof.started": _utc(run.started),
     }
     for claim in run.claims:
         if not claim.silicon is claim.kernel is Layer.NOT_APPLICABLE:
             labels[f"virtproof.claim.{claim.name}"] = claim.proof.value
     made = {_label(name): _label(value) for name, value in labels.items()}
     return "".join(f"{name}={value}\n" for name, value in made.items())
+
+
+def _utc(started: str) -> str:
+    """A time in UTC, whose offset needs no sign: a label has no ``+``, and would tell the time of another zone."""
+    try:
+        moment = datetime.fromisoformat(started)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment
+        return moment.strftime("%Y-%m-%dT%H-%M-%SZ")
+    except (ValueError, OverflowError):
+        return started
 
 
 def _label(text: str) -> str:

@@ -68,6 +68,19 @@ def test_causes_are_counted_by_host_and_what_gates_comes_first(folder: Folder) -
     assert {one.host: one.causes for one in fleet.hosts}["module"] == (1, 2)
 
 
+def test_what_as_many_hosts_have_is_in_the_order_of_their_own_reports(folder: Folder) -> None:
+    """A count of cases follows from what is switched off, and would come first by its name."""
+    follows = replace(NO_KVM, id="z", title="Z", cause=None, cause_text="58 of 144 cases are skipped", evidence=("1",))
+    software = replace(NO_KVM, id="y", title="Y", cause="software-kvm", cause_text="KVM is software")
+    minor = replace(NO_KVM, id="x", title="X", severity="minor", cause="a", cause_text="a minor thing")
+    for number in range(2):
+        folder.add(f"h{number}", replace(BAD, findings=(minor, NO_KVM, software, follows)))
+    texts = [one.text for one in folder.merged().causes]
+    assert texts == ["SVM is off in firmware", "KVM is software", "58 of 144 cases are skipped", "a minor thing"]
+    folder.add("h2", replace(BAD, findings=(follows,)))
+    assert folder.merged().causes[0].text == "58 of 144 cases are skipped", "the most frequent comes first"
+
+
 def test_one_cause_in_several_wordings_is_one_cause(folder: Folder) -> None:
     for number, text in enumerate(["3 of 9 cases", "3 of 9 cases", "4 of 9 cases"]):
         folder.add(f"h{number}", replace(BAD, findings=(replace(NO_KVM, cause_text=text),)))

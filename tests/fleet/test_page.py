@@ -137,6 +137,14 @@ def test_in_a_browser_a_link_chooses_hosts_and_hostile_text_is_shown(
     assert f"of {hosts}" in told if hosts else told == "No host matches; 7 in all"
 
 
+@pytest.mark.parametrize(("odd", "words"), [(1, "1 host differs from"), (2, "2 hosts differ from")])
+def test_hosts_unlike_their_group_are_counted_in_words(folder: Folder, odd: int, words: str) -> None:
+    for number in range(8):
+        kernel = f"Linux 5.{number}" if number < odd else GOOD.host.kernel
+        folder.add(f"h{number}", replace(GOOD, host=replace(GOOD.host, kernel=kernel)))
+    assert words in render_page(folder.merged(), folder.path)
+
+
 def opened(fleet: Fleet, browser: Browser, tmp_path: Path, fragment: str = "", **how: Any) -> BrowserPage:
     """The page in a browser."""
     file = tmp_path / "fleet.html"

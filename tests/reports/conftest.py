@@ -414,7 +414,7 @@ def hostile() -> tuple[Run, Evidence]:
 
 def bare() -> tuple[Run, Evidence]:
     """As little as a run can say, and numbers that make no sense."""
-    case = replace(FAIL, id="", area="", title="", mode="", cite=(), reason="", checks=(), evidence=(), seconds=-1e308)
+    case = replace(FAIL, id="", area="", title="", mode="", cite=(), reason="", checks=(), evidence=(), seconds=1e308)
     run, evidence = made_run(
         [case],
         version="",
@@ -427,7 +427,7 @@ def bare() -> tuple[Run, Evidence]:
         profile="",
         findings=(finding("", "", Standing.UNKNOWN, severity="", evidence=(), cite=()),),
         claims=(claim("", "", cause="", proof_reason="", evidence=(), proof_cases=(), cite=()),),
-        counts={"": {"pass": -3, "fail": 1 << 63}, "none": {}},
+        counts={"": {"pass": 0, "fail": 1 << 63}, "none": {}},
     )
     return run, replace(evidence, facts=(FactAnswer(id="", meaning=""),))
 

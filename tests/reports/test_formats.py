@@ -23,7 +23,18 @@ from virtproof.reports.markdown import escaped, render_markdown
 from virtproof.reports.nfd import render_nfd
 from virtproof.reports.prometheus import render_prometheus
 from virtproof.reports.sarif import render_sarif
-from virtproof.results import CostResult, DiskResult, Evidence, Finding, NicResult, Outcome, Run, Standing, WaiverTerms
+from virtproof.results import (
+    CostResult,
+    DiskResult,
+    Evidence,
+    Finding,
+    Host,
+    NicResult,
+    Outcome,
+    Run,
+    Standing,
+    WaiverTerms,
+)
 
 Pair = tuple[Run, Evidence]
 
@@ -194,6 +205,13 @@ def test_the_table_has_everything(runs: dict[str, Pair]) -> None:
     assert [row["id"] for row in table(render_csv(run)) if row["kind"] == "case"] == [case.id for case in run.failing]
 
 
+def test_what_is_not_known_of_a_host_is_unknown(runs: dict[str, Pair]) -> None:
+    run = runs["healthy"][0]
+    known, unknown = (table(render_csv(replace(run, host=host)))[0]["evidence"] for host in (run.host, Host(cpu="X")))
+    assert f"system {run.host.system}\nfirmware {run.host.bios}\n" in known
+    assert "system unknown\nfirmware unknown\nprocessor X\nmicrocode unknown\n" in unknown
+
+
 @pytest.mark.parametrize("attack", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "|cmd", "%x", "＝1", "\n=1", "\r=1"])
 def test_no_cell_is_a_formula(runs: dict[str, Pair], attack: str) -> None:
     run, evidence = runs["healthy"]
@@ -327,3 +345,19 @@ def test_the_labels_say_what_guests_made_of_each_claim(runs: dict[str, Pair]) ->
     assert "virtproof.claim.npt=unproven" in lines
     assert not [line for line in lines if line.startswith("virtproof.claim.vmx")], "no feature of this processor"
     assert "virtproof.claim.nx=functional-only" in render_nfd(*runs["healthy"]).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("started", "label"),
+    [
+        ("2025-11-22T10:24:07Z", "2025-11-22T10-24-07Z"),
+        ("2025-11-22T10:24:07+00:00", "2025-11-22T10-24-07Z"),
+        ("2025-11-22T10:24:07+02:00", "2025-11-22T08-24-07Z"),
+        ("2025-11-22T10:24:07", "2025-11-22T10-24-07Z"),
+        ("0001-01-01T00:00:00+23:59", "0001-01-01T00-00-00-23-59"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_a_label_has_the_time_in_utc(runs: dict[str, Pair], started: str, label: str) -> None:
+    run = replace(runs["healthy"][0], started=started)
+    assert f"virtproof.started={label}" in render_nfd(run).splitlines()
