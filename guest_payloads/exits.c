@@ -161,6 +161,16 @@ TEST(offset)                             /* observed: bits 63:40 of the counter,
 
 u64 top[512] __attribute__((aligned(PAGE), section(".noinit")));
 
+static u64 refused[2];
+
+static void note(struct frame *f)
+{
+    refused[0] = f->vector, refused[1] = f->error_code;
+    step_over(f);
+}
+
+static void load(u64 at) { asm volatile(".byte 0x8b, 0x03" : : "b"(at) : "rax", "memory"); }     /* mov eax, [rbx] */
+
 TEST(five_levels)                        /* act 1 turns the fifth level on, with `top` its table: bit 48 is ignored there */
 {
     static u64 value;
@@ -171,6 +181,14 @@ TEST(five_levels)                        /* act 1 turns the fifth level on, with
     *(volatile u64 *)(1ull << 48 | (u64)&value) = 5;
     observe(value);
     observe(read_cr4() >> 12 & 1);
+    handle(13, note);
+    handle(14, note);
+    load(1ull << 56);                    /* the first address that is not canonical with 57 bits, and the last that is */
+    observe(refused[0]);
+    observe(refused[1]);
+    load((1ull << 56) - 4);
+    observe(refused[0]);
+    observe(read_cr2());
 }
 
 int main(void)

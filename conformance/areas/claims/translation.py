@@ -9,8 +9,8 @@
   6.11.  What the module's parameter says must agree.
 - Where the second level is hardware's, so is the guest's own walk, and a load of CR3 does not come out: a page of 1 GiB
   that a guest maps, PCIDs that keep their translations apart, prove the processor's.  KVM's shadows would show the same.
-- Five levels: with CR4.LA57 an address that four levels refuse (#GP) is translated.  The host turns it on from outside,
-  for a guest would have to leave 64-bit mode.
+- Five levels: with CR4.LA57 an address that four levels refuse (#GP) is translated, and bit 56 is the first that is
+  refused.  The host turns it on from outside, for a guest would have to leave 64-bit mode.
 """
 
 from __future__ import annotations
@@ -153,7 +153,9 @@ def _five_levels(engine: Engine) -> Iterable[Check]:
         special.cr3, special.cr4 = top, special.cr4 | Cr4.la57.mask
         machine.vcpu.set_special_registers(special)
 
-    yield from check_program(program("five_levels", (5, 1)), engine, calls={1: switch})
+    yield from check_program(
+        program("five_levels", (5, 1, Vector.GP, 0, Vector.PF, (1 << 56) - 4)), engine, calls={1: switch}
+    )
 
 
 # fmt: off
@@ -174,6 +176,6 @@ CASES: tuple[Case, ...] = (
     by_hardware("claim.pcid",    "The processor keeps the translations of two PCIDs apart", "pcid",   "pg.tlb.pcid_sep"),
     HostScript(id="claim.la57", title="Five levels translate what four refuse", area="claims", mode=Mode.LONG64, script=_five_levels, priority=2,
                cite=(sdm("3A", "Paging, '4-Level Paging and 5-Level Paging'"), apm(2, "Page Translation and Protection, 'Long-Mode Page Translation'")),
-               requires=("la57",), proves=("la57",), discriminates=True),
+               refs=("pg.misc.la57_canon",), requires=("la57",), proves=("la57",), discriminates=True),
 )
 # fmt: on
