@@ -107,6 +107,8 @@ CAUSES = {cause.id: cause for cause in (
           "read-as-root",          "Run as root with CAP_SYS_RAWIO; a kernel in lockdown forbids it to root as well: boot without lockdown to see them."),
     Cause("refuted-by-guests",     "guests that use {what} did not behave as the architecture says: {detail}",
           "read-failing-cases",    "See the failing cases; update microcode, firmware and kernel, then run again."),
+    Cause("costs-too-much",        "{what}: {detail}",
+          "look-for-layers",       "Look for a hypervisor or a software backend below, for mitigations and for power saving; compare with virtproof bench on a host in order."),
     Cause("emulator-breaks-rules", "the software backend ({module}) interprets privileged guest code and departs from the architecture: {detail}",
           "use-hardware-backend",  "Run on a host with kvm_intel or kvm_amd to judge the hardware."),
     Cause("guests-on-emulator",    "guests ran on the software engine ({module}), which says nothing about this host",

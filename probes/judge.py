@@ -20,6 +20,7 @@ from virtproof.results import (
     Backend,
     CaseResult,
     ClaimResult,
+    CostResult,
     Finding,
     Host,
     KnownDeviation,
@@ -60,6 +61,7 @@ def judge(
     today: date,
     proofs: ProofTable = NO_PROOFS,
     backend: Backend | None = None,
+    costs: Sequence[CostResult] = (),
 ) -> Judgement:
     """Judge a host.  ``backend`` is what the guests ran on, where that was not the host's own KVM."""
     answers = ask(snapshot)
@@ -70,7 +72,8 @@ def judge(
     joined = tuple(
         join(claim, hardware[claim.name], case_results, proofs, backend, excuses.keys()) for claim in claims(answers)
     )
-    bench = _Bench(answers, {claim.name: claim for claim in joined}, case_results, profile, excuses, backend, own, host)
+    named = {claim.name: claim for claim in joined}
+    bench = _Bench(answers, named, case_results, tuple(costs), profile, excuses, backend, own, host)
     findings = bench.findings(waivers, today)
     outcome = _outcome(profile, findings, case_results)
     return Judgement(
@@ -93,6 +96,7 @@ class _Bench:
     answers: Answers
     claims: dict[str, ClaimResult]
     results: Sequence[CaseResult]
+    costs: tuple[CostResult, ...]
     profile: Profile
     excuses: Mapping[str, Deviation]
     backend: Backend  # what the guests ran on
@@ -106,6 +110,8 @@ class _Bench:
     def _finding(self, requirement: Requirement) -> Finding:
         if requirement.fact:
             found = self._of_fact(requirement)
+        elif requirement.cost:
+            found = self._of_cost(requirement)
         else:
             found = self._of_claims(requirement) if requirement.claims else self._of_cases(requirement)
         return replace(found, asks=str(requirement))
@@ -178,6 +184,24 @@ class _Bench:
         reason = "our own errors left no answer" if chosen else "no case of this kind was run"
         finding = _blank(requirement, Standing.UNKNOWN, tuple(evidence), ())
         return _caused(finding, "not-run", {"detail": reason}, requirement.remedy)
+
+    def _of_cost(self, requirement: Requirement) -> Finding:
+        cost = next((one for one in self.costs if one.name == requirement.cost), None)
+        median = cost.ns(cost.median) if cost and cost.samples else None
+        if cost is None or median is None:
+            why = (
+                (cost.reason or "the counter's frequency is unknown") if cost else "virtproof check --bench measures it"
+            )
+            finding = _blank(requirement, Standing.UNKNOWN, (), ())
+            return _caused(finding, "not-run", {"detail": f"{requirement.cost}: {why}"}, requirement.remedy)
+        detail = f"the median of {cost.samples} samples is {median} ns"
+        if not self.backend.speaks_of_host:
+            finding = _blank(requirement, Standing.UNKNOWN, (detail,), ())
+            return _caused(finding, "guests-on-emulator", {"module": self.backend.name}, requirement.remedy)
+        if requirement.at_most is not None and median > requirement.at_most:
+            finding = _blank(requirement, Standing.NOT_MET, (detail,), ())
+            return _caused(finding, "costs-too-much", {"what": cost.title, "detail": detail}, requirement.remedy)
+        return _blank(requirement, Standing.MET, (detail,), ())
 
     def _broken(self, chosen: Sequence[CaseResult]) -> tuple[list[CaseResult], list[tuple[str, str]]]:
         """Cases that came out wrong, apart from known deviations: pairs (case, deviation)."""

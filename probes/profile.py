@@ -26,15 +26,15 @@ FOLDER = Path(__file__).parent / "profiles"
 SEVERITIES = ("critical", "major", "minor", "info")
 LAYERS = ("silicon", "firmware", "kernel", "functional")
 MAX_DEPTH = 8
-SUBJECTS = ("fact", "claims", "cases", "areas")
+SUBJECTS = ("fact", "claims", "cases", "areas", "cost")
 CONDITIONS = ("equals", "one_of", "none_of", "at_least")
-ASKING = (*SUBJECTS, *CONDITIONS, "layers", "proven", "up_to_priority", "cause")  # keys about what is asked for
+ASKING = (*SUBJECTS, *CONDITIONS, "at_most", "layers", "proven", "up_to_priority", "cause")  # about what is asked for
 HOST_FIELDS = ("vendor", "cpu", "family_model_stepping", "microcode", "system", "bios", "kernel", "hypervisor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """One thing a profile asks for: of a fact, of claims, or of the cases whose id or area matches a pattern."""
+    """One thing a profile asks for: of a fact, of claims, of a cost, of cases whose id or area matches a pattern."""
 
     id: str
     title: str
@@ -51,6 +51,8 @@ class Requirement:
     proven: bool = False  # a claim must also be proven by guests
     cases: tuple[str, ...] = ()
     areas: tuple[str, ...] = ()
+    cost: str = ""  # an operation of virtproof bench
+    at_most: int | None = None  # nanoseconds, which the median of the cost must not exceed
     up_to_priority: int = 3  # of the cases only those whose rule is that important or more: 1 core, 2 full, 3 exotic
     cause: str = ""
     remedy: str = ""
@@ -75,6 +77,8 @@ class Requirement:
         if self.claims:
             proven = ", proven by guests" if self.proven else ""
             return f"claim {' or '.join(self.claims)}: yes in {', '.join(self.layers)}, where they apply{proven}"
+        if self.cost:
+            return f"{self.cost} costs {self.at_most} ns at most (median)"
         of = " or ".join((*self.cases, *(f"area {area}" for area in self.areas)))
         least = f" up to priority {self.up_to_priority}" if self.up_to_priority < 3 else ""
         return f"no case of {of}{least} comes out wrong"
@@ -278,6 +282,8 @@ def _requirement(written: _Row) -> Requirement:
             conditions[0] if conditions else "fact",
             f"a fact needs exactly one of {', '.join(CONDITIONS)}; nothing else has one",
         )
+    if ("cost" in row) != ("at_most" in row):
+        refuse("cost" if "cost" in row else "at_most", "a cost needs at_most; nothing else has it")
     for name in row.get("claims", ()):
         if name not in claims:
             refuse("claims", f"there is no claim {name!r}{nearest(name, claims)}")
@@ -324,6 +330,8 @@ PROFILE = Form(
             "proven": shape.boolean,
             "cases": PATTERNS,
             "areas": PATTERNS,
+            "cost": ID,
+            "at_most": shape.integer(1, 2**63 - 1),
             "up_to_priority": shape.integer(1, 3),
             "cause": ID,
             "remedy": LINE,

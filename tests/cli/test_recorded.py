@@ -12,6 +12,7 @@ from junitparser import JUnitXml
 
 from virtproof.cli.app import run
 from virtproof.conformance.case import Case
+from virtproof.results import CostResult
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Guests
@@ -74,6 +75,36 @@ def test_evidence_is_judged_with_what_its_guests_saw(
     capsys.readouterr()
     assert run(["judge", str(tmp_path / "evidence.json.gz"), "--json"]) == code
     assert json.loads(capsys.readouterr().out)["counts"] == {some[0].area: {"pass": len(some)}}
+
+
+BOUND = """
+schema = "virtproof.profile/1"
+name = "own"
+title = "Ours"
+
+[[requirement]]
+id = "exit-cost"
+title = "An exit is cheap"
+severity = "minor"
+cost = "cpuid"
+at_most = 1000
+"""
+
+
+@pytest.mark.parametrize(("median", "code"), [(999, 0), (1001, 3)])
+def test_a_profile_bounds_a_cost_as_measured_and_as_recorded(
+    guests: Guests, some: tuple[Case, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, median: int, code: int
+) -> None:
+    profile = tmp_path / "own.toml"
+    profile.write_text(BOUND)
+    cost = CostResult(name="cpuid", title="CPUID", unit="ns", samples=9, minimum=1, median=median, p99=median)
+    monkeypatch.setattr("virtproof.cli.check.costs_of", lambda *_: (cost,))
+    monkeypatch.setattr("virtproof.cli.check.nics_of", lambda *_: ())
+    monkeypatch.setattr("virtproof.cli.check.disks_of", lambda *_: ())
+    asked = ["--profile", str(profile)]
+    assert run(["check", "--bench", "--out", str(tmp_path / "out"), *asked, some[0].id]) == code
+    assert run(["judge", str(tmp_path / "out/evidence.json.gz"), *asked]) == code
+    assert run(["check", "--out", str(tmp_path / "none"), *asked, some[0].id]) == 5
 
 
 def test_a_run_is_shown_again(

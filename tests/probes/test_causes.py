@@ -357,7 +357,7 @@ ROWS = [
 ]
 # fmt: on
 # These are said of requirements or proofs, which test_judge.py covers, and not of claims.
-OF_GUESTS = {"refuted-by-guests", "emulator-breaks-rules", "guests-on-emulator", "not-run"}
+OF_GUESTS = {"refuted-by-guests", "costs-too-much", "emulator-breaks-rules", "guests-on-emulator", "not-run"}
 
 
 @pytest.fixture(scope="module")

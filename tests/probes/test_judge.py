@@ -11,7 +11,7 @@ from virtproof.probes.judge import Judgement
 from virtproof.probes.judge import judge as judge_by
 from virtproof.probes.profile import Deviation, Profile, Waiver, load_profile
 from virtproof.probes.proofs import ProofTable
-from virtproof.results import Backend, CaseResult, Layer, Outcome, Proof, Standing, Verdict
+from virtproof.results import Backend, CaseResult, CostResult, Layer, Outcome, Proof, Standing, Verdict
 
 TODAY = date(2026, 6, 1)
 PASS, FAIL, CRASH, SKIP, ERROR = Verdict.PASS, Verdict.FAIL, Verdict.CRASH, Verdict.SKIP, Verdict.ERROR
@@ -287,3 +287,50 @@ def test_what_kvm_emulates_on_any_processor_says_so(intel, profile):
     assert (claim.proof, claim.proof_reason) == (
         Proof.FUNCTIONAL_ONLY, "it works, as KVM's own timers make it on any processor",
     )  # fmt: skip
+
+
+# Costs
+
+BOUND = """
+schema = "virtproof.profile/1"
+name = "own"
+title = "Ours"
+
+[[requirement]]
+id = "exit-cost"
+title = "An exit is cheap"
+severity = "minor"
+cost = "cpuid"
+at_most = 1000
+"""
+EXIT = CostResult(name="cpuid", title="CPUID", samples=100, minimum=1800, median=2000, p99=9000, tsc_khz=2_000_000)
+
+
+@pytest.mark.parametrize(("costs", "standing", "said"), [
+    ((EXIT,), Standing.MET, "1000 ns"),
+    ((replace(EXIT, median=2002),), Standing.NOT_MET, "1001 ns"),
+    ((replace(EXIT, unit="ns", median=1001),), Standing.NOT_MET, "1001 ns"),
+    ((replace(EXIT, name="pio_out", median=9999),), Standing.UNKNOWN, "check --bench"),
+    ((), Standing.UNKNOWN, "check --bench"),
+    ((replace(EXIT, tsc_khz=None),), Standing.UNKNOWN, "frequency"),
+    ((CostResult(name="cpuid", title="CPUID", reason="the guest stopped"),), Standing.UNKNOWN, "the guest stopped"),
+])  # fmt: skip
+def test_a_profile_bounds_what_an_exit_costs(intel, tmp_path, costs, standing, said):
+    path = tmp_path / "own.toml"
+    path.write_text(BOUND)
+    judgement = judge(intel.collect(), (), load_profile(str(path)), today=TODAY, costs=costs)
+    (found,) = judgement.findings
+    assert found.standing is standing
+    assert said in " ".join((*found.evidence, found.cause_text))
+    assert found.asks == "cpuid costs 1000 ns at most (median)"
+    wanted = {Standing.MET: Outcome.COMPLIANT, Standing.NOT_MET: Outcome.NOT_COMPLIANT}
+    assert judgement.outcome is wanted.get(standing, Outcome.UNKNOWN)
+
+
+def test_what_exits_cost_in_the_software_engine_says_nothing_of_the_host(intel, tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(BOUND)
+    emulator = Backend(engine="software", name="unicorn", software=True)
+    profile = load_profile(str(path))
+    judgement = judge(intel.collect(), (), profile, today=TODAY, costs=(EXIT,), backend=emulator)
+    assert judgement.findings[0].cause == "guests-on-emulator"

@@ -32,7 +32,7 @@ SWITCH = (Insn("0f 22 d8", "mov cr3, rax"), Insn("90", "nop"))
 
 def _ends(guest: Row, faults: bool, engine: Engine) -> Iterable[Check]:
     """``faults``: the guest's own handler may be told, with the exact address."""
-    image, answer, _ = boot(guest, engine)
+    _, answer, _ = boot(guest, engine)
     seen = answer.observation
     want = "#PF at the address, " * faults + "shutdown, or an internal error of KVM"
     if seen is None:

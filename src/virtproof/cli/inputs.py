@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from virtproof.cli.nearest import did_you_mean
-from virtproof.results import Backend, CaseResult, Evidence, Run
+from virtproof.results import Backend, CaseResult, CostResult, Evidence, Run
 from virtproof.spec.fault import Fault
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Recorded(NamedTuple):
     snapshot: Snapshot
     cases: tuple[CaseResult, ...]
     backend: Backend | None  # what they ran on; None: the host's own KVM, as the snapshot has it
+    costs: tuple[CostResult, ...] = ()
 
 
 def recorded(name: str) -> Recorded:
@@ -109,7 +110,7 @@ def recorded(name: str) -> Recorded:
         raise Fault(f"read {name}", err.strerror or str(err)) from err
     if data.startswith(GZIP):
         evidence = load_evidence(data, name)
-        return Recorded(checked(evidence.snapshot), evidence.cases, evidence.backend)
+        return Recorded(checked(evidence.snapshot), evidence.cases, evidence.backend, evidence.costs)
     return Recorded(loads(data), (), None)
 
 

@@ -41,6 +41,7 @@ def command(snapshot: str, profile: str, waivers: Path | None, baseline: Path | 
         chosen_waivers,
         Started.now(),
         backend=recorded.backend,
+        costs=recorded.costs,
         baseline=earlier,
     )
     if as_json:

@@ -65,7 +65,9 @@ def make_run(
         discriminating=frozenset(case.id for case in all_cases() if case.discriminates),
     )
     failing = [r for r in results if r.verdict in {Verdict.FAIL, Verdict.CRASH, Verdict.ERROR}]
-    judgement = judge(snapshot, results, profile, waivers, today=started.at.date(), proofs=proofs, backend=backend)
+    judgement = judge(
+        snapshot, results, profile, waivers, today=started.at.date(), proofs=proofs, backend=backend, costs=costs
+    )
     run = Run(
         version=__version__,
         started=started.at.isoformat(timespec="seconds"),
