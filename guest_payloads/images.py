@@ -77,6 +77,7 @@ RECIPES: Mapping[str, Recipe] = {
     "accesses":   in_c("devices/accesses.c"),
     "e1000":      in_c("devices/e1000.c"),
     "races":      in_c("devices/races.c"),
+    "tables":     in_c("devices/tables.c"),
     "vmxnet3":    in_c("devices/vmxnet3.c"),
     "virtio_net": in_c("devices/virtio_net.c"),
     "virtio_blk": in_c("devices/virtio_blk.c"),

@@ -58,6 +58,7 @@ DEVICES = (
     Device("virtio.net*", "virtio-net-pci", network=True),
     Device("virtio.pci*", "virtio-net-pci", network=True),
     Device("virtio.blk*", "virtio-blk-pci", disk=CONTENT),
+    Device("virtio.scsi.drv*", "virtio-scsi-pci", disk=bytes(8192 * 512), behind="scsi-hd"),
     Device("pvscsi.*",    "pvscsi",         disk=bytes(8192 * 512), behind="scsi-hd"),
     Device("lsi.*_sas",   "mptsas1068",     disk=bytes(8192 * 512), behind="scsi-hd"),
 )
