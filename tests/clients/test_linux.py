@@ -183,7 +183,7 @@ def check_interrupts(text: str) -> None:
     named = [(name, kind, int(count)) for count, kind, names in rows for name in names.split(", ")]
     assert {name for name, kind, _ in named if kind == "IO-APIC"} == ON_A_LINE
     assert {kind for name, kind, _ in named if name not in ON_A_LINE} == {"PCI-MSI"}
-    assert {"eth2-rxtx-0", "vmw_pvscsi"} < {name for name, _, _ in named}
+    assert {"eth2-rxtx-0", "eth2-event-1", "vmw_pvscsi"} < {name for name, _, _ in named}
     assert sum(bool(re.fullmatch(r"virtio\d-(req\.0|input\.0|output\.0|request)", name)) for name, _, _ in named) == 4
     silent = [name for name, _, count in named if not count]
     assert all(re.fullmatch(SILENT, name) for name in silent), silent

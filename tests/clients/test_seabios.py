@@ -5,18 +5,21 @@ from __future__ import annotations
 import struct
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.clients.conftest import BOOTS_IN
 from tests.clients.pc import NO_MENU, SERIAL_CONSOLE, STATUS, Client, boot_sector
 from virtproof.vmm.computer import PoweredOff
+from virtproof.vmm.devices.pvscsi import PvScsi
 from virtproof.vmm.devices.virtio.rng import VirtioRng
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 from virtproof.vmm.exits import Timeout
 from virtproof.vmm.firmware import e820, tables
+from virtproof.vmm.pci.function import Bar, Function, Identity
 from virtproof.vmm.peripherals import BUSES, controllers
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -63,6 +66,35 @@ def test_it_reaches_its_boot_menu_and_finds_the_board(engine: Engine, seabios: b
         assert [function.read_config(0x3C, 1) for function in rng] == [11, 11]
         assert all(function.read_config(0x10, 4) >= 0xC001 for function in rng)
         assert all(0x8000_0000 <= function.read_config(0x20, 4) < 0xFEC0_0000 for function in rng)
+
+
+class Ports:
+    """A card with nothing but ports and a pin."""
+
+    def __init__(self) -> None:
+        self.function = Function(Identity(0x1234, 0x1111, 0xFF_0000, interrupt_pin=1), [Bar(0, 32, "io", self)])
+
+    def read(self, offset: int, size: int) -> int:
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None: ...
+    def reset(self) -> None: ...
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+def test_it_places_windows_and_routes_pins(engine: Engine, seabios: bytes) -> None:
+    with Client(engine, bios=seabios) as pc:
+        pc.board.add(PvScsi({}, pc.machine.after), slot=2)
+        for slot in (3, 4, 5):
+            pc.board.add(Ports(), slot=slot)
+        until(pc, "Press ESC for boot menu.")
+        found = [pc.board.pci.devices[slot << 3].function for slot in (2, 3, 4, 5)]
+        assert found[0].read_config(0x10, 4) == 0xFEBF_8000
+        assert sorted(function.read_config(0x10, 4) for function in found[1:]) == [0xC001, 0xC021, 0xC041]
+        assert [function.read_config(0x3C, 1) for function in found] == [10, 11, 11, 10]
 
 
 def test_it_builds_its_own_tables(engine: Engine, seabios: bytes) -> None:

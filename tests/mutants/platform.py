@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,8 @@ from virtproof.vmm.devices.mc146818 import Rtc
 from virtproof.vmm.devices.piix4_pm import Piix4Pm
 from virtproof.vmm.devices.port92 import FastA20
 from virtproof.vmm.devices.reset_control import ResetPort
+from virtproof.vmm.firmware import acpi, smbios
+from virtproof.vmm.firmware.blob import Blob
 from virtproof.vmm.loaders import bzimage, pvh
 from virtproof.vmm.shadow import ShadowedMemory
 
@@ -151,6 +154,15 @@ def with_rbx(original: Any, *rest: Any, **more: Any) -> Any:
     return image._replace(registers=replace(image.registers, rbx=1))
 
 
+def flipped(at: int) -> Callable[..., bytes]:
+    def around(original: Any, *rest: Any) -> bytes:
+        data = bytearray(original(*rest))
+        data[at] ^= 1
+        return bytes(data)
+
+    return around
+
+
 def at_its_start(original: Any, *rest: Any, **more: Any) -> Any:
     image = original(*rest, **more)
     return image._replace(registers=replace(image.registers, rip=image.registers.rip & ~(bzimage.spec.ENTRY_64)))
@@ -215,6 +227,17 @@ MUTANTS = (
     firmware("fw_cfg.name",    "DMA does not say what it is",             reads(FwCfgDma, lambda value: 0),                          "fwcfg.dma_signature"),
     firmware("fw_cfg.longest", "A transfer may be of any length",         replaced(fw_cfg, "BEYOND", 1 << 33),                       "hostile.fwcfg.dma_len_max", "hostile.fwcfg.*"),
     firmware("shadow.rom",     "The ROM can be written",                  wrapped(ShadowedMemory, "_mapped", rom_writable),          "fw.map.rom_readonly"),
+    firmware("acpi.root",      "The RSDP's second sum is wrong",             wrapped(acpi, "rsdp", flipped(35)),                        "acpi.rsdp"),
+    firmware("acpi.sums",      "Tables do not add up to 0",                  without(Blob, "checksum"),                                 "acpi.rsdp"),
+    firmware("acpi.ports",     "The FADT tells of other ports",              replaced(acpi, "PM_BASE", 0x700),                          "acpi.fadt_ports"),
+    firmware("acpi.own",       "ACPI is never switched on",                  without(Piix4Pm, "own"),                                   "acpi.fadt_ports"),
+    firmware("acpi.still",     "The PM timer stands still",                  replaced(Piix4Pm, "_clocks", property(lambda self: 7)),      "acpi.fadt_ports"),
+    firmware("acpi.ids",       "The MADT has other processors",              wrapped(acpi, "_madt", lambda original, ids: original(tuple(each + 1 for each in ids))), "acpi.madt_cpus"),
+    firmware("acpi.timer_pin", "The timer is said to be at pin 0",           replaced(acpi, "TIMER_PIN", 0),                            "acpi.madt_cpus"),
+    firmware("acpi.facs",      "The FACS is too short",                      replaced(acpi, "_FACS", struct.Struct("<4sII48x")),        "acpi.facs_align"),
+    firmware("smbios.entry_2", "The entry point for a BIOS has wrong sums",  wrapped(smbios, "entry_2", flipped(6)),                    "smbios.v21_checksums"),
+    firmware("smbios.entry_3", "That of SMBIOS 3 has a wrong sum",           wrapped(smbios, "entry_3", flipped(5)),                    "smbios.v21_checksums.entry_3"),
+    firmware("smbios.memory",  "A memory device has twice the memory",       wrapped(smbios, "_memory_device", lambda original, ram: original(2 * ram)), "smbios.v21_checksums.entry_3"),
     firmware("linux.registers", "EBX holds something",                    wrapped(bzimage, "load", with_rbx),                        "boot.bz.entry32"),
     firmware("linux.entry",    "Code of 64 bits is entered where it lies",  wrapped(bzimage, "load", at_its_start),                    "boot.bz.entry64"),
     firmware("linux.sectors",  "No sectors of set-up code are none",         replaced(bzimage.spec, "DEFAULT_SETUP_SECTS", 0),          "boot.bz.setup_sects_zero"),

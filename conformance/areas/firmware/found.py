@@ -25,7 +25,6 @@ LEVEL_HIGH = 0b1101  # active high, level-triggered
 BIOS, SYSTEM, CHASSIS, PROCESSOR, ARRAY, DEVICE, MAPPED, BOOT, END = (1 << n for n in (0, 1, 3, 4, 16, 17, 19, 32, 63))
 
 
-
 def furnish(machine: Machine) -> None:
     """A board as its firmware leaves it."""
     board, of = Board(machine), Description(MEMORY, tuple(range(len(machine.vcpus))))
