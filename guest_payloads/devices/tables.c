@@ -35,9 +35,9 @@ static const u8 *anchor(const char *signature, u32 length)      /* on 16 bytes b
     fault(0xfe);
 }
 
-static bool sound(const u8 *table) { return !sum(table, word(table + 4)); }
+static bool sound(const u8 *of) { return !sum(of, word(of + 4)); }
 
-static const u8 *table(const char *signature)                   /* that the XSDT leads to */
+static const u8 *listed(const char *signature)                   /* that the XSDT leads to */
 {
     const u8 *xsdt = at(wide(anchor("RSD PTR ", 8) + 24));
     for (u32 n = HEADER; n < word(xsdt + 4); n += 8)
@@ -48,7 +48,7 @@ static const u8 *table(const char *signature)                   /* that the XSDT
 
 TEST(root)        /* RSDP: both sums, revision; XSDT: signature, sum; its tables, and how many are sound; the DSDT */
 {
-    const u8 *rsdp = anchor("RSD PTR ", 8), *xsdt = at(wide(rsdp + 24)), *dsdt = at(wide(table("FACP") + 140));
+    const u8 *rsdp = anchor("RSD PTR ", 8), *xsdt = at(wide(rsdp + 24)), *dsdt = at(wide(listed("FACP") + 140));
     u32 tables = 0, right = 0;
     observe(sum(rsdp, 20));
     observe(sum(rsdp, word(rsdp + 20)));
@@ -59,12 +59,12 @@ TEST(root)        /* RSDP: both sums, revision; XSDT: signature, sum; its tables
         right += sound(at(wide(xsdt + n)));
     observe(tables);
     observe(right);
-    observe(!memcmp(dsdt, "DSDT", 4) && sound(dsdt) && (u64)dsdt == word(table("FACP") + 40));
+    observe(!memcmp(dsdt, "DSDT", 4) && sound(dsdt) && (u64)dsdt == word(listed("FACP") + 40));
 }
 
 TEST(fixed)       /* FADT: ports and lengths of PM1a event, control and timer; SCI; SCI_EN before and after; does time pass */
 {
-    const u8 *fadt = table("FACP");
+    const u8 *fadt = listed("FACP");
     u16 control = word(fadt + 64), timer = word(fadt + 76);
     observe(word(fadt + 56));
     observe(fadt[88]);
@@ -95,13 +95,13 @@ static void tell(unsigned number)
 
 TEST(processors)  /* Argument 1: how many run.  MADT: their APIC ids, and who they are; I/O APIC: base, address, lines; overrides of 0 and 9 */
 {
-    const u8 *madt = table("APIC");
-    u64 listed = 0;
+    const u8 *madt = listed("APIC");
+    u64 there = 0;
     u32 ioapics = 0, base = ~0u, where = 0, timer = ~0u, sci = ~0u;
     for (u32 n = 44; n < word(madt + 4) && madt[n + 1]; n += madt[n + 1]) {
         const u8 *entry = madt + n;
         if (entry[0] == 0 && entry[4] & 1)
-            listed |= 1ull << entry[3];
+            there |= 1ull << entry[3];
         if (entry[0] == 1 && !ioapics++) {
             where = word(entry + 4);
             base = word(entry + 8);
@@ -115,7 +115,7 @@ TEST(processors)  /* Argument 1: how many run.  MADT: their APIC ids, and who th
     smp_start(tell);
     tell(0);
     await(&told, arguments[1]);
-    observe(listed);
+    observe(there);
     observe(ids);
     observe(base);
     observe(where);
@@ -127,7 +127,7 @@ TEST(processors)  /* Argument 1: how many run.  MADT: their APIC ids, and who th
 
 TEST(waking)      /* FACS: signature, length, how it is aligned */
 {
-    const u8 *facs = at(word(table("FACP") + 36));
+    const u8 *facs = at(word(listed("FACP") + 36));
     observe(!memcmp(facs, "FACS", 4));
     observe(word(facs + 4));
     observe((u64)facs % 64);
