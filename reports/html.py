@@ -62,7 +62,7 @@ def render_html(run: Run, evidence: Evidence | None = None) -> str:
     packed = [case for area in areas for case in (*area.failing, *area.quiet) if id(case) not in shown]
     silent = _by_reason(evidence.facts) if evidence else {}
     page = _environment()
-    script = _source(page, "report.js")
+    script = _source(page, "inflate.js") + _source(page, "report.js")
     style = _source(page, "page.css") + _source(page, "report.css")
     return page.get_template("report.html.j2").render(
         run=run,

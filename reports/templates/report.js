@@ -56,19 +56,20 @@
 
   const packed = [...document.querySelectorAll("details[data-packed]")];
   let details = null;
+  const unpack = () => {
+    const bytes = Uint8Array.from(atob(document.getElementById("details").textContent), (c) => c.charCodeAt(0));
+    const found = JSON.parse(new TextDecoder().decode(gunzip(bytes)));
+    return new Map(found.map((detail, n) => [packed[n], detail]));
+  };
   const fill = (e) => {
-    const detail = details?.get(e);
+    if (!("packed" in e.dataset)) return;
+    details ??= unpack();
+    const detail = details.get(e);
     if (!detail) return;
     details.delete(e);
     e.append(body(detail, e.id));
   };
-  const unpack = async () => {
-    const bytes = Uint8Array.from(atob(document.getElementById("details").textContent), (c) => c.charCodeAt(0));
-    const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-    details = new Map(JSON.parse(text).map((detail, n) => [packed[n], detail]));
-    for (const e of packed) if (e.open) fill(e);
-  };
-  if (packed.length) unpack();
+  for (const e of packed) if (e.open) fill(e);
   document.addEventListener("toggle", (event) => { if (event.target.open) fill(event.target); }, true);
 
   // On paper everything is open.
