@@ -29,6 +29,7 @@ from virtproof.vmm.devices.pvscsi.adapter import PvScsi
 from virtproof.vmm.devices.pvscsi.execution import Execution
 from virtproof.vmm.devices.pvscsi.execution import Refused as RequestRefused
 from virtproof.vmm.devices.pvscsi.rings import Rings
+from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.disks.overlay import Overlay
 from virtproof.vmm.pci.function import Function
 from virtproof.vmm.scsi import block, target
@@ -491,4 +492,19 @@ def _cut(done: target.Completion) -> target.Completion:
     return replace(done, data_in=done.data_in[:-1] + b"\0")
 
 
-MUTANTS = (*PVSCSI, *FUSION_MPT, *DISKS)
+# ---- all at the same time
+
+host = of("virtio.scsi.*")
+busy = of("hostile.multi.*", "hostile.pvscsi.*", "hostile.lsi.*")
+
+
+# fmt: off
+BUSY = (
+    host("vscsi.written", "what virtio-scsi writes is lost",         replaced(FileDisk, "write", lambda self, sector, data: None), "virtio.scsi.drv.batches virtio.scsi.drv.scattered"),
+    busy("busy.tasks",  "requests that wait outlive a reset",        replaced(Tasks, "cancel", lambda self, which=None: []), "hostile.multi.reset_all_busy hostile.multi.reset_all_busy.sas"),
+    busy("busy.master", "a reset leaves functions their command",    replaced(Function, "reset", lambda self: None),         "hostile.multi.reset_all_busy"),
+    busy("busy.rings",  "PVSCSI's rings outlive a reset",            without(PvScsi, "reset"),                               "hostile.multi.reset_all_busy"),
+)
+# fmt: on
+
+MUTANTS = (*PVSCSI, *FUSION_MPT, *DISKS, *BUSY)

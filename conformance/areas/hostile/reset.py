@@ -1,15 +1,18 @@
 """A reset of the machine while all of its devices are at work.
 
-Drivers (guest_payloads/devices/) are cut off one after the other in the middle of their rings, the machine is reset through
-port CF9H, and what a BIOS and drivers would do begins anew: nothing of before may still be under way.
+Drivers (guest_payloads/devices/) leave adapters in the middle of their rings, and controllers with requests that wait for a
+slow disk.  Then the guest resets the machine through port CF9H, and what a BIOS and drivers would do begins anew: nothing
+of before may still be under way, however late.
 """
 
 from __future__ import annotations
 
 import operator
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from virtproof.conformance.case import Case, HostScript
@@ -28,6 +31,7 @@ from virtproof.vmm.devices.pvscsi import PvScsi
 from virtproof.vmm.devices.report import ReportPort
 from virtproof.vmm.devices.virtio.blk import VirtioBlk
 from virtproof.vmm.devices.virtio.net import VirtioNet
+from virtproof.vmm.devices.virtio.scsi import VirtioScsi
 from virtproof.vmm.devices.vmxnet3.adapter import Vmxnet3
 from virtproof.vmm.disks.file import FileDisk, HostFile
 from virtproof.vmm.engine import Engine
@@ -42,27 +46,33 @@ from virtproof.vmm.scsi.block import DiskUnit
 CITE = (Cite("Intel 82371AB (PIIX4) datasheet", "'Reset Control Register (RC)'"),)
 MEMORY, RINGS = 4 << 20, 2 << 20  # of the guest; rings and buffers of most drivers are in its upper half
 SECTORS, SECONDS = 8192, 20.0
-RESET_CONTROL, SYSTEM_RESET, RESET_CPU = 0xCF9, 2, 6
+HOUR = 3600 * 10**9
+RESET = bytes.fromhex("66 ba f9 0c  b0 02 ee  b0 06 ee  f4")  # mov dx, CF9H; mov al, 2; out; mov al, 6; out; hlt
+RESETS_AT = 0x9000  # below every program
 COMMAND, INTERRUPT_STATUS = 0x04, 1 << 19
 DRAINED = 64  # turns of the event loop, each of which does all that is due
-SLOTS = range(2, 8)
+SLOTS = range(2, 9)
 
 
 class Driver(NamedTuple):
-    """A test of a payload, what it observes, and how many accesses before its end it is cut off: at a doorbell."""
+    """A test of a payload, what it observes, and how many accesses before its end it is cut off: at a doorbell.
+
+    Without such a number it has a disk, and is cut off when a request has to wait.
+    """
 
     image: str
     test: str
     arguments: tuple[int, ...]
     observations: tuple[int, ...]
-    before_end: int
+    before_end: int = 0
 
 
 # fmt: off
 DRIVERS = (
-    Driver("virtio_blk", "written", (16, 16),     (33, 16, 3), 3),
-    Driver("pvscsi",     "reads",   (16, 1, 16),  (16,), 2),
-    Driver("mpt",        "reads",   (16, 1, 16),  (16,), 20),
+    Driver("virtio_blk", "written", (16, 16),     (33, 16, 3)),
+    Driver("virtio_scsi", "reads",  (16, 1, 16),  (16,)),
+    Driver("pvscsi",     "reads",   (16, 1, 16),  (16,)),
+    Driver("mpt",        "reads",   (16, 1, 16),  (16,)),
     Driver("vmxnet3",    "polled",  (32, 16, 64), (32, 4), 3),
     Driver("virtio_net", "polled",  (32, 16, 64), (32, 2), 2),
     Driver("e1000",      "carried", (32, 16, 64), (32,), 3),
@@ -70,10 +80,44 @@ DRIVERS = (
 # fmt: on
 
 
+class Ahead:
+    """Time that can be set forward."""
+
+    def __init__(self) -> None:
+        self.by = 0
+
+    def now(self) -> int:
+        return time.monotonic_ns() + self.by
+
+
+class Slow(FileDisk):
+    """A disk for which requests wait an hour once it is ``slow``; ``waiting`` is how many do."""
+
+    slow = False
+    waiting = 0
+    stop: Callable[[], None]
+
+    def delay(self, length: int) -> int:
+        if not self.slow or not length:
+            return 0
+        self.waiting += 1
+        self.stop()
+        return HOUR
+
+    def read(self, sector: int, count: int) -> bytes:
+        self.waiting -= self.slow
+        return super().read(sector, count)
+
+    def write(self, sector: int, data: bytes) -> None:
+        self.waiting -= self.slow
+        super().write(sector, data)
+
+
 class Busy:
     """A machine with every device, on which one driver after the other runs."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, clock: Ahead, lsi: str) -> None:
+        self.clock = clock
         self.machine = machine
         self.resets = self.accesses = 0
         self._ended: list[tuple[Event, int]] = []
@@ -82,11 +126,15 @@ class Busy:
         self.platform = Platform(
             self.board, ram=MEMORY, start=datetime(2026, 11, 22), reset_machine=self._reset, after=machine.after
         )
-        after, disks = machine.after, [FileDisk(HostFile.anonymous(SECTORS * 512)) for _ in range(3)]
+        after = machine.after
+        self.disks = disks = [Slow(HostFile.anonymous(SECTORS * 512)) for _ in range(4)]
+        for disk in disks:
+            disk.stop = machine.stop
         devices: tuple[PciDevice, ...] = (
             VirtioBlk(disks[0], after),
-            PvScsi({0: {0: DiskUnit(disks[1])}}, after),
-            LsiMpt({0: {0: DiskUnit(disks[2])}}, after),
+            VirtioScsi({0: {0: DiskUnit(disks[1])}}, after),
+            PvScsi({0: {0: DiskUnit(disks[2])}}, after),
+            LsiMpt({0: {0: DiskUnit(disks[3])}}, after, model=lsi),
             Vmxnet3(GUEST, Loopback(after), after),
             VirtioNet(GUEST, Loopback(after), after),
             E1000(GUEST, Loopback(after), after),
@@ -121,9 +169,11 @@ class Busy:
         return self._observed(image)
 
     def reset(self) -> None:
-        """What a write of 2, then 6, to port CF9H does, and what the monitor does then."""
-        self.machine.bus.pio_out(RESET_CONTROL, 1, SYSTEM_RESET)
-        self.machine.bus.pio_out(RESET_CONTROL, 1, RESET_CPU)
+        """The guest writes 2, then 6, to port CF9H, and the monitor does what it does then."""
+        self.machine.bus.trace = None
+        self.machine.memory.load(RESETS_AT, RESET)
+        self.machine.vcpu.set_registers(Registers(rip=RESETS_AT))
+        self.machine.run(SECONDS)
         self.board.reset()
         self.platform.reset()
 
@@ -144,25 +194,39 @@ class Busy:
 
     def _reset(self) -> None:
         self.resets += 1
+        self.machine.stop()
 
 
-def all_busy(engine: Engine) -> Iterator[Check]:
+def all_busy(engine: Engine, lsi: str) -> Iterator[Check]:
     """Each driver runs once to be counted, once until the middle of its work, and once more after the reset."""
-    with Machine(engine, ram=MEMORY, cpuid=engine.supported_cpuid()) as machine:
-        busy = Busy(machine)
+    clock = Ahead()
+    with Machine(engine, ram=MEMORY, cpuid=engine.supported_cpuid(), clock=clock) as machine:
+        busy = Busy(machine, clock, lsi)
         busy.post()
+        cut_off = []
         for driver in DRIVERS:
             yield from whole(busy, driver, "at first")
-            early = busy.run(driver, busy.accesses - driver.before_end)
+            cut_off.append(busy.accesses - driver.before_end if driver.before_end else 0)
+        for disk in busy.disks:
+            disk.slow = True
+        for driver, accesses in zip(DRIVERS, cut_off, strict=True):
+            early = busy.run(driver, accesses)
             yield Check(f"{driver.image}: ended before it was cut off", "no", str(early or "no"), not early)
+        waiting = [disk.waiting for disk in busy.disks]
+        yield Check("disks for which requests wait", str(len(waiting)), str(waiting), all(waiting))
         busy.reset()
         yield Check("resets asked for", "1", str(busy.resets), busy.resets == 1)
         before = machine.memory.read(0, MEMORY)
+        clock.by += 2 * HOUR
         for _ in range(DRAINED):
             machine.events.poll()
         after = machine.memory.read(0, MEMORY)
         touched = sum(map(operator.ne, before, after)) if before != after else 0  # one by one only where they differ
         yield Check("bytes of memory that a device wrote after the reset", "0", str(touched), not touched)
+        still = [disk.waiting for disk in busy.disks]
+        yield Check("requests that went to no disk later", str(waiting), str(still), still == waiting)
+        for disk in busy.disks:
+            disk.slow = False
         for slot in SLOTS:
             seen = busy.command(slot) & (INTERRUPT_STATUS | 7)
             yield Check(f"slot {slot}: decoding, bus mastering or interrupting", "0", f"{seen:#x}", not seen)
@@ -180,6 +244,10 @@ def whole(busy: Busy, driver: Driver, when: str) -> Iterator[Check]:
 CASES: tuple[Case, ...] = (
     HostScript(
         id="hostile.multi.reset_all_busy", title="A reset while adapters and disks are at work leaves nothing under way",
-        area="hostile", mode=Mode.LONG64, cite=CITE, script=all_busy, seconds=60.0,
+        area="hostile", mode=Mode.LONG64, cite=CITE, script=partial(all_busy, lsi="53c1030"), seconds=60.0,
+    ),
+    HostScript(
+        id="hostile.multi.reset_all_busy.sas", title="... with a SAS controller in place of a parallel one",
+        area="hostile", mode=Mode.LONG64, cite=CITE, script=partial(all_busy, lsi="sas1068"), seconds=60.0,
     ),
 )  # fmt: skip
