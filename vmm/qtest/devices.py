@@ -97,6 +97,18 @@ def _pvscsi(options: Mapping[str, str], backends: Backends) -> PciDevice:
     return PvScsi(backends.targets, backends.after)
 
 
+def _lsi_parallel(options: Mapping[str, str], backends: Backends) -> PciDevice:
+    from virtproof.vmm.devices.lsi_mpt.adapter import LsiMpt  # noqa: PLC0415
+
+    return LsiMpt(backends.targets, backends.after, model="53c1030")
+
+
+def _lsi_sas(options: Mapping[str, str], backends: Backends) -> PciDevice:
+    from virtproof.vmm.devices.lsi_mpt.adapter import LsiMpt  # noqa: PLC0415
+
+    return LsiMpt(backends.targets, backends.after, model="sas1068")
+
+
 def _virtio_net(options: Mapping[str, str], backends: Backends) -> PciDevice:
     from virtproof.vmm.devices.virtio.net import VirtioNet  # noqa: PLC0415
 
@@ -136,6 +148,8 @@ MAKERS: Mapping[str, Maker] = {
     "e1000": _e1000,
     "e1000-82540em": _e1000,
     "e1000-82545em": _e1000_82545em,
+    "lsi53c1030": _lsi_parallel,  # QEMU has no model of it; named as its others are
+    "mptsas1068": _lsi_sas,
     "pvscsi": _pvscsi,
     "virtio-blk-pci": _virtio_blk,
     "virtio-net-pci": _virtio_net,

@@ -17,7 +17,8 @@ import click
     },
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(arguments: tuple[str, ...]) -> int:
+@click.pass_context
+def command(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     """Speak QEMU's qtest protocol over virtproof's device models.
 
     The ARGUMENTS are QEMU's, as far as its test library uses them; docs/qtest.md lists them.  Without -qtest the
@@ -35,6 +36,9 @@ def command(arguments: tuple[str, ...]) -> int:
       chmod +x virtproof-system-x86_64
       QTEST_QEMU_BINARY=./virtproof-system-x86_64 build/tests/qtest/qos-test
     """
+    if arguments[:1] == ("-h",):  # not an option of click's: it would find one in -machine, too
+        click.echo(ctx.get_help())
+        return 0
     from virtproof.vmm.qtest.arguments import parse
     from virtproof.vmm.qtest.front import Front
 

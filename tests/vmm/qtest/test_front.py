@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from virtproof.cli.app import run
+from virtproof.spec import fusion_mpt as mpt
 from virtproof.vmm.qtest.devices import MAKERS
 
 QOS_TEST = os.environ.get("VIRTPROOF_QOS_TEST", "")
@@ -98,6 +100,41 @@ def test_a_device_is_found_where_it_was_put(started: Callable[..., Peer]) -> Non
     assert peer.hang_up() == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "identity", "product"), [("mptsas1068", 0x00541000, 0x2102), ("lsi53c1030", 0x00301000, 0x0104)]
+)
+def test_a_fusion_mpt_controller_answers_by_its_doorbell(
+    started: Callable[..., Peer], name: str, identity: int, product: int
+) -> None:
+    disk = ("-drive", "file=null-co://,id=d", "-device", "scsi-hd,drive=d")
+    peer = started("-device", f"{name},addr=04.0", *disk)
+
+    def put(port: int, value: int) -> None:
+        assert peer.ask(f"outl {port:#x} {value:#x}") == "OK"
+
+    def get(port: int) -> int:
+        return int(peer.ask(f"inl {port:#x}").removeprefix("OK "), 0)
+
+    put(0xCF8, 0x80002000)
+    assert get(0xCFC) == identity
+    for offset, value in ((0x10, 0xC000), (0x04, 1)):  # BAR 0, and I/O space
+        put(0xCF8, 0x80002000 | offset)
+        put(0xCFC, value)
+    doorbell, status = 0xC000 + mpt.DOORBELL, 0xC000 + mpt.HOST_INTERRUPT_STATUS
+    put(doorbell, mpt.Function.HANDSHAKE << 24 | 3 << 16)
+    put(status, 0)
+    for word in (mpt.Function.IOC_FACTS << 24, 0, 0x0A0B0C0D):
+        put(doorbell, word)
+    reply = b""
+    while len(reply) < 4 or len(reply) < 4 * reply[2]:
+        assert get(status) & 1
+        reply += (get(doorbell) & 0xFFFF).to_bytes(2, "little")
+        put(status, 0)
+    facts = mpt.IOC_FACTS_REPLY.unpack(reply)
+    assert 0x0A0B0C0D in facts
+    assert product in facts
+
+
 def test_an_intercepted_line_is_told_of(started: Callable[..., Peer]) -> None:
     peer = started()
     assert peer.ask("irq_intercept_in ioapic") == "OK"
@@ -131,6 +168,12 @@ def test_sigterm_is_a_good_end(started: Callable[..., Peer]) -> None:
     assert peer.ask("endianness") == "OK little"
     peer.process.send_signal(signal.SIGTERM)
     assert peer.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help_is_not_an_option_of_qemus(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["qtest", word]) == 0
+    assert "Speak QEMU's qtest protocol" in capsys.readouterr().out
 
 
 def test_an_unknown_device_is_named() -> None:
