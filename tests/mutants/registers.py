@@ -167,8 +167,15 @@ BASES = (Msr.IA32_FS_BASE, Msr.IA32_GS_BASE, Msr.IA32_KERNEL_GS_BASE)
 TARGETS = (Msr.IA32_LSTAR, Msr.IA32_CSTAR)
 SYSENTER = (Msr.IA32_SYSENTER_ESP, Msr.IA32_SYSENTER_EIP)
 
+
+def some_answer(original: Any, self: Msrs, index: int) -> int | None:
+    found: int | None = original(self, index)
+    return 0 if found is None and index & 0xFFF == 0x123 else found
+
+
 # fmt: off
 MUTANTS = (
+    msr("msr.some", "One MSR in 4096 of those that nobody has reads 0", wrapped(Msrs, "read", some_answer), "hostile.cpu.msr_fuzz", "hostile.cpu.*"),
     msr("msr.canonical_bases",   "FS, GS and KERNEL_GS_BASE take addresses that are not canonical", accepts(*BASES),        "msr.rsvd.fs_base"),
     msr("msr.canonical_targets", "LSTAR and CSTAR take addresses that are not canonical",           accepts(*TARGETS),      "msr.rsvd.lstar"),
     msr("msr.canonical_sysenter", "SYSENTER_ESP and EIP take addresses that are not canonical",     accepts(*SYSENTER),     "msr.rsvd.sysenter_eip"),

@@ -86,6 +86,6 @@ CASES: tuple[Case, ...] = (
     races("hostile.bus.bar_toggle_race", "A BAR that moves while another processor reads it",  BASES,  2, 500,  0, SIGNATURE,             test="moving_bar"),
     races("hostile.multi.parallel_kick.cards", "Four processors and four cards at the same time",    MASTER, 4, 100,  0, 100, 100, 100, 100,    test="a_card_each"),
     races("hostile.serial.fuzz",         "Random accesses while bytes arrive: FIFOs are bounded, and it works then", UART, 1, 100_000,  0x61, ord("Z"), 0x60,  test="random_uart", script=uart),
-    races("hostile.cpu.msr_fuzz",        "MSRs that nobody has: #GP for each read and write",  MSRS,   1, 300,  1,                        test="random_msrs", priority=2),
+    races("hostile.cpu.msr_fuzz",        "MSRs that nobody has: #GP for each read and write",  MSRS,   1, 10_000,  1,                        test="random_msrs", priority=2),
 )
 # fmt: on
