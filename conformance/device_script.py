@@ -30,6 +30,7 @@ from virtproof.vmm.engine import Engine
 from virtproof.vmm.machine import Machine
 
 ONES = (1 << 64) - 1
+MOST_ACTS = 255  # the guest calls for one by a byte, and 255 is none (accesses.c)
 
 Expected = int | tuple[int, ...] | None  # a value, one of several, or anything
 Act = Callable[[Any], Iterable[Check] | None]
@@ -236,13 +237,21 @@ def script(
     """A case whose guest walks ``steps``.
 
     ``irqchip`` is there where a step is about interrupts, unless it is named.  ``more`` are fields of a case.
+    Raises ValueError where the host acts more often than a guest can tell apart.
     """
     walked = tuple(flat(steps))
+    if (acts := sum(map(host_acts, walked))) > MOST_ACTS:
+        raise ValueError(f"{id}: {acts} acts of the host, and a guest can call {MOST_ACTS}")
     if irqchip is None:
         irqchip = pit or any(isinstance(step, Pic | Handle) for step in walked)
     said: dict[str, Any] = {"mode": Mode.LONG64, "seconds": 10.0} | more
     run = partial(walk, build=build, steps=walked, seconds=said["seconds"], irqchip=irqchip, pit=pit, vcpus=vcpus)
     return HostScript(id=id, title=title, area=area, cite=cite, script=run, **said)
+
+
+def host_acts(step: Step) -> int:
+    """How often the host acts in a step, those in a handler included."""
+    return isinstance(step, Host) + (sum(map(host_acts, step.steps)) if isinstance(step, Handle) else 0)
 
 
 def flat(steps: Steps) -> Iterator[Step]:

@@ -6,9 +6,12 @@ import copy
 import os
 import random
 import struct
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+import pytest
 
 from tests.vmm.devices import test_lsi_mpt as lsi
 from tests.vmm.devices import test_pvscsi as pv
@@ -20,7 +23,7 @@ from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.scsi import target
 from virtproof.vmm.scsi.block import DiskUnit
 from virtproof.vmm.scsi.cdrom import CdRomUnit
-from virtproof.vmm.scsi.target import LogicalUnit
+from virtproof.vmm.scsi.target import Completion, LogicalUnit
 
 OPERATIONS = 100 * int(os.environ.get("VIRTPROOF_FUZZ", "200"))
 SEED = int(os.environ.get("VIRTPROOF_FUZZ_SEED", "1"))
@@ -28,6 +31,21 @@ RAM = pv.RAM
 NUMBERS = (0, 1, 2, 7, 8, 16, 512, 1024, 4096, 0xFFFF, RAM - 8, RAM, 16 << 20, 1 << 31, 0xFFFF_FFFF)
 LONG = (*NUMBERS, 1 << 52, 1 << 63, (1 << 64) - 8, (1 << 64) - 1)
 OPCODES = (*DiskUnit.COMMANDS, *CdRomUnit.COMMANDS, 0xA0, 0xC0)
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> Counter[Status]:
+    """How the commands ended that came to a unit."""
+    seen: Counter[Status] = Counter()
+    original = LogicalUnit.execute
+
+    def execute(self: LogicalUnit, *rest: Any) -> Completion:
+        done = original(self, *rest)
+        seen[done.status] += 1
+        return done
+
+    monkeypatch.setattr(LogicalUnit, "execute", execute)
+    return seen
 
 
 def cdb(chance: random.Random) -> bytes:
@@ -120,7 +138,7 @@ class Fuzz:
         return made
 
 
-def test_random_pvscsi() -> None:
+def test_random_pvscsi(ended: Counter[Status]) -> None:
     driver = pv.Driver()
     registers = (
         pvscsi.COMMAND, pvscsi.COMMAND_DATA, pvscsi.COMMAND_STATUS, pvscsi.INTR_STATUS, pvscsi.INTR_MASK,
@@ -170,13 +188,14 @@ def test_random_pvscsi() -> None:
     for _ in range(OPERATIONS):
         fuzz.step(act)
         assert len(driver.device._tasks) <= 4096
+    assert min(ended[Status.GOOD], ended[Status.CHECK_CONDITION]) > OPERATIONS // 400, ended
     driver.device.reset()
     driver.device.function.write_config(4, 2, 7)
     set_up()
     assert driver.do(pv.READ, 1024, pv.IN) == (0, 0, 1024)
 
 
-def test_random_fusion_mpt() -> None:
+def test_random_fusion_mpt(ended: Counter[Status]) -> None:
     for model in ("53c1030", "sas1068"):
         driver = lsi.Driver(model)
 
@@ -235,6 +254,8 @@ def test_random_fusion_mpt() -> None:
             fuzz.step(act)
             assert len(driver.device._requests.waiting) <= mpt.DEPTH
             assert max(len(driver.device._replies), len(driver.device._free)) <= mpt.DEPTH
+        assert min(ended[Status.GOOD], ended[Status.CHECK_CONDITION]) > OPERATIONS // 400, ended
+        ended.clear()
         driver.device.reset()
         driver.device.function.write_config(4, 2, 7)
         driver.start()

@@ -9,6 +9,7 @@ import random
 from tests.vmm.devices.vmxnet3_bench import MAC, RAM, RXPROD, RXPROD2, TXPROD, Bench, frame
 from virtproof.conformance import packets
 from virtproof.conformance import vmxnet3_layout as layout
+from virtproof.spec import vmxnet3 as spec
 from virtproof.spec.vmxnet3 import Cmd, Register
 from virtproof.vmm.devices.vmxnet3.adapter import BATCH
 from virtproof.vmm.network.segment import SEGMENTS
@@ -63,6 +64,9 @@ class Fuzzed(Bench):
                 at = pick((layout.SHARED + self.chance.randrange(720), layout.QUEUES + self.chance.randrange(512)))
                 self.wires.ram[at] = self.chance.getrandbits(8)
         self.command(Cmd.ACTIVATE)
+        if self.chance.random() < 0.8:
+            for vector in range(8):
+                self.set_pt(spec.IMR + spec.STRIDE * vector, 0)
 
     def sent_soon(self) -> bytes:
         pick = self.chance.choice
@@ -129,6 +133,11 @@ class Fuzzed(Bench):
         self.nic.restore(saved)
         assert self.nic.state() == saved
 
+    @property
+    def stored(self) -> list[int]:
+        """Where each receive queue will tell of its next frame."""
+        return [queue.completions.index for queue in self.nic._rx]
+
     def check(self, before: int) -> None:
         """What has to be bounded is."""
         assert len(self.cable.sent) - before <= 8 * (BATCH + SEGMENTS)
@@ -146,8 +155,9 @@ def test_random_drivers() -> None:
     nic.put(layout.OUTGOING, packets.tcp(bytes(3000)))
     often = (nic.descriptors,) * 4 + (nic.ring,) * 6 + (nic.arrive,) * 6 + (nic.access,) * 3 + (nic.loop.poll,) * 2
     acts = (*often, nic.configure, nic.configure, nic.configuration_space)
+    sent = stored = told = 0
     for number in range(OPERATIONS):
-        before = len(nic.cable.sent)
+        before, full = len(nic.cable.sent), nic.stored
         if number % 40 == 0:
             nic.command(Cmd.RESET)
             nic.configure()
@@ -160,9 +170,14 @@ def test_random_drivers() -> None:
         else:
             chance.choice(acts)()
         nic.check(before)
+        sent, stored = sent + len(nic.cable.sent) - before, stored + (nic.stored != full)
+        told += len(nic.wires.messages) + len(nic.wires.lines)
         if len(nic.cable.sent) > 10_000:
             nic.cable.sent.clear()
         del nic.wires.messages[:], nic.wires.lines[:]
+    assert sent > OPERATIONS // 20  # else they are not plausible
+    assert stored > OPERATIONS // 50
+    assert told > OPERATIONS // 200
     nic.nic.reset()
     nic.nic.function.write_config(4, 2, 7)
     nic.nic.set_link(True)

@@ -320,7 +320,7 @@ MUTANTS = (
     apic("timer.masked",       "A masked timer interrupts",                                wrapped(LocalApic, "_local", masked_fires),        "time.lapic.masked"),
     apic("timer.zero",         "An initial count of 0 does not stop the timer",            wrapped(ApicTimer, "start", lambda original, self, value: original(self, value) if value else None), "time.lapic.tmict0"),
     apic("timer.mode",         "A change of mode does not stop the timer",                 replaced(ApicTimer, "set_mode", mode_kept_running), "time.lapic.mode_to_dl"),
-    apic("timer.early",        "A deadline comes at once",                wrapped(ApicTimer, "set_deadline", deadline_early), "time.lapic.dl_fire"),
+    apic("timer.early",        "A deadline comes at once",                wrapped(ApicTimer, "set_deadline", deadline_early), "time.lapic.dl_zero time.lapic.dl_fire"),
     apic("timer.deadline",     "TSC_DEADLINE is not 0 when it has come",                   wrapped(ApicTimer, "_await_deadline", deadline_kept), "time.lapic.dl_fire"),
     apic("timer.past",         "A deadline in the past never comes",                       wrapped(ApicTimer, "set_deadline", lambda original, self, value: original(self, value if not value or self._counter is None or value > self._counter.tsc() else 0)), "time.lapic.dl_past"),
     apic("timer.disarm",       "Writing 0 to TSC_DEADLINE does not disarm",                wrapped(ApicTimer, "set_deadline", lambda original, self, value: original(self, value) if value else None), "time.lapic.dl_zero"),

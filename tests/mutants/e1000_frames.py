@@ -10,9 +10,10 @@ from unittest.mock import patch
 from tests.mutants.e1000 import adapter, reads, without
 from tests.mutants.mutant import How, replaced, wrapped
 from virtproof.spec import e1000
-from virtproof.spec.e1000 import Statistic
+from virtproof.spec.e1000 import Rctl, Statistic
 from virtproof.vmm.devices.e1000 import checked, filters, nic, receive, statistics, transmit
 from virtproof.vmm.devices.e1000.filters import Filter, Match
+from virtproof.vmm.devices.e1000.interrupts import Delay
 from virtproof.vmm.devices.e1000.nic import E1000
 from virtproof.vmm.devices.e1000.receive import Receiver
 from virtproof.vmm.devices.e1000.ring import Ring
@@ -192,6 +193,17 @@ def matches(change: Callable[[Filter, bytes, Match], Match]) -> How:
     return wrapped(Filter, "match", lambda original, self, frame: change(self, frame, original(self, frame)))
 
 
+def cfi_is(change: Callable[[int], int]) -> How:
+    return wrapped(Filter, "_vlan_allowed", lambda original, self, frame, rctl: original(self, frame, change(rctl)))
+
+
+def limit_anew(original: Any, self: Delay, delay: int, limit: int) -> None:
+    if self._limit is not None:
+        self._limit.cancel()
+        self._limit = None
+    original(self, delay, limit)
+
+
 def to_group(frame: bytes) -> bool:
     return bool(frame[0] & 1) and frame[:6] != filters.BROADCAST
 
@@ -263,6 +275,12 @@ MUTANTS = (
     adapter("e1000.tail",          "The descriptor at the tail is used",                 wrapped(Ring, "now", tail_included),   "e1000.rx.rdt_ownership e1000.rx.rdt_last e1000.tx.legacy_one_descriptor"),
     adapter("e1000.mpc",           "Frames that are missed are not counted",             wrapped(Statistics, "count", lambda original, self, what, n=1: original(self, what, n) if what != Statistic.MPC else None), "e1000.rx.rdt_ownership hostile.e1000.rx_flood hostile.e1000.rdlen_zero hostile.e1000.rdh_beyond"),
     adapter("e1000.rxdmt0",        "RXDMT0 comes at a quarter",                          field("_RDMTS", 15),                               "e1000.rx.rxdmt0"),
+    adapter("e1000.rdmts",         "RDMTS counts from a quarter for code 1 on",           replaced(receive, "_RDMTS", 9),                    "e1000.rx.rxdmt0_quarter e1000.rx.rxdmt0_eighth"),
+    adapter("e1000.radv",          "RADV does nothing",                                  wrapped(Delay, "start", lambda original, self, delay, limit: original(self, delay, 0)), "e1000.rx.absolute_delay"),
+    adapter("e1000.radv_again",    "Each frame starts RADV anew",                        wrapped(Delay, "start", limit_anew),               "e1000.rx.absolute_delay"),
+    adapter("e1000.rdtr_once",     "Further frames do not start RDTR anew",              wrapped(Delay, "start", lambda original, self, delay, limit: None if self._timer else original(self, delay, limit)), "e1000.rx.delay_again"),
+    adapter("e1000.fpd",           "FPD does nothing",                                   without(Delay, "flush"),                           "e1000.rx.delay_again"),
+    adapter("e1000.fpd_always",    "FPD interrupts where nothing waits",                 wrapped(Delay, "flush", lambda original, self: self.end()), "e1000.rx.delay_again"),
     adapter("e1000.one_buffer",    "A frame takes one buffer",                           wrapped(Receiver, "_store", short_of_buffers),     "e1000.rx.multi_buffer e1000.drv.small_buffers"),
     adapter("e1000.bsex",          "BSEX does nothing",                                  field("_SIZE_BITS", 3 << 16),                      "e1000.rx.bsize_codes"),
     adapter("e1000.lpe",           "Long frames are taken without LPE",                  field("_LPE", ALL),                                "e1000.rx.lpe"),
@@ -285,6 +303,11 @@ MUTANTS = (
     adapter("e1000.mta",           "MTA does not count",                                 matches(lambda self, frame, was: Match.INEXACT if to_group(frame) else was), "e1000.rx.filter_mta e1000.rx.filter_upe_mpe"),
     adapter("e1000.mo",            "MO does not count",                                  replaced(filters, "HASH_SHIFTS", (4, 4, 4, 4)),    "e1000.rx.filter_mta"),
     adapter("e1000.vfe",           "VFTA does not count",                                without(Filter, "_vlan_allowed", True),            "e1000.rx.filter_vlan e1000.drv.tags"),
+    adapter("e1000.hash_all",      "A broadcast is not looked for in MTA",               matches(lambda self, frame, was: Match.NONE if was is Match.INEXACT and not to_group(frame) else was), "e1000.rx.broadcast_hash"),
+    adapter("e1000.pif",           "PIF is never set",                                   field("_PIF", 0),                                  "e1000.rx.broadcast_hash"),
+    adapter("e1000.cfien",         "CFIEN does nothing",                                 cfi_is(lambda rctl: rctl & ~Rctl.cfien.mask),      "e1000.rx.cfi"),
+    adapter("e1000.cfien_always",  "CFI of a tag always counts",                         cfi_is(lambda rctl: rctl | Rctl.cfien.mask),       "e1000.rx.cfi e1000.rx.filter_vlan"),
+    adapter("e1000.cfi",           "CFI of RCTL does not count",                         cfi_is(lambda rctl: rctl & ~Rctl.cfi.mask),        "e1000.rx.cfi"),
     adapter("e1000.null",          "A buffer at 0 is one",                               wrapped(Receiver, "_buffers", lambda original, self, *rest: [address or 0x30_0000 for address in original(self, *rest)]), "e1000.rx.null_buffer"),
 
     adapter("e1000.outside",       "Heads and tails outside of a ring count",            wrapped(Ring, "now", outside_too),    "hostile.e1000.tdt_beyond"),

@@ -296,6 +296,7 @@ MUTANTS = (
     line("pirq.disable_ignored",   "Bit 7 of a route is ignored",                        wrapped(IsaBridge, "_drive", disable_ignored),     "irq.pirq.disable"),
     line("pirq.old_stays",         "A line that is routed elsewhere stays high",         wrapped(IsaBridge, "_drive", old_line_stays),      "irq.pirq.reroute_live hostile.pirq.garbage"),
     line("pirq.last_counts",       "A shared line follows who changed last",             wrapped(PciBus, "set_pin", last_one_counts),       "irq.intx.shared_or.line"),
+    line("pirq.reserved",          "A route to a reserved number is one",                replaced(i440fx, "ROUTABLE", range(16)),           "irq.pirq.reserved"),
     line("pirq.not_ored",          "Two lines that go to one interrupt follow the last", wrapped(IsaBridge, "set_pirq", lambda original, self, pirq, level: [original(self, n, level) for n in range(4)]), "irq.intx.shared_or"),
     line("pirq.edge",              "A line that stays high interrupts once",             wrapped(IsaBridge, "_drive", lambda original, self: (original(self), [self._set_line(irq, False) for irq in self._driven])), "irq.intx.level_resample"),
     line("intx.disable_ignored",   "Command bit 10 is ignored",                          wrapped(ConfigRegisters, "get", lambda original, self, offset, size: original(self, offset, size) & ~(0x400 if offset == COMMAND else 0)), "irq.intx.disable_bit"),

@@ -57,6 +57,11 @@ def flags_stay(original: Any, self: Rtc) -> int:
     return value
 
 
+def uie_stays(original: Any, self: Rtc, b: Any) -> None:
+    original(self, b)
+    self._b = self._b.but(uie=b.uie)
+
+
 def set_ignored(original: Any, self: Rtc, b: Any) -> None:
     original(self, b.but(set=0))
 
@@ -182,6 +187,7 @@ MUTANTS = (
     pc("rtc.bcd",          "BCD is binary",                               replaced(rtc, "_bcd", lambda value: value),                "rtc.time.bcd"),
     pc("rtc.century",      "There is no century",                         cell(Cell.CENTURY, lambda value: 0),                       "rtc.century"),
     pc("rtc.set",          "SET does not stop the clock",                 wrapped(Rtc, "_control", set_ignored),                     "rtc.time.set"),
+    pc("rtc.set_uie",      "SET leaves UIE",                              wrapped(Rtc, "_control", uie_stays),                       "rtc.regB.set_clears_uie"),
     pc("rtc.month",        "The month that is written is not taken",      wrapped(Rtc, "_decoded", month_ignored),                   "rtc.time.set"),
     pc("rtc.flags",        "Reading C clears nothing",                    wrapped(Rtc, "_take_flags", flags_stay),                   "rtc.c.read_clear"),
     pc("rtc.period",       "No flag rises",                                wrapped(Rtc, "_settle", lambda original, self: None),      "rtc.pie.rate rtc.uie"),

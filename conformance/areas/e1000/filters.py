@@ -16,6 +16,7 @@ from virtproof.conformance.e1000 import (
     cases,
     frame,
     read,
+    received,
     receiver,
     tagged,
     write,
@@ -57,6 +58,7 @@ def listed(mo: int, low: int) -> Iterator[Step]:
     yield write(at, 0)
 
 
+DD, EOP, IXSM, PIF = 1, 2, 4, 0x80
 OWN, FOREIGN, MANY, ALL = frame(60), frame(60, OTHER), frame(60, GROUP), frame(60, BROADCAST)
 
 # fmt: off
@@ -69,8 +71,13 @@ CASES: tuple[Case, ...] = (
     control("e1000.rx.filter_bam",     "Broadcasts need BAM", drops(ALL), takes(ALL, bam=1), drops(MANY, bam=1)),
     group("e1000.rx.filter_mta",       "A group's address must have its bit in MTA, by the bits that MO names",
           listed(0, 36), listed(1, 35), listed(2, 34), listed(3, 32), priority=2),
+    control("e1000.rx.broadcast_hash", "Without BAM a broadcast is one of the groups: it needs its bit in MTA, and gets PIF",
+            drops(ALL), write(MTA + 4 * 127, 1 << 31), takes(ALL), received(0, 64, DD | EOP | IXSM | PIF), drops(MANY), write(MTA + 4 * 127, 0x7FFF_FFFF), drops(ALL), priority=3),
     vlan("e1000.rx.filter_vlan",       "With VFE a tag must be of a VLAN in VFTA",
          takes(tagged(5)), drops(tagged(5), vfe=1), write(VFTA, 1 << 5), takes(tagged(5), tagged(0xE005), OWN, vfe=1), drops(tagged(6), tagged(0x25), vfe=1),
          write(VFTA + 4 * 127, 1 << 31), takes(tagged(0xFFF), vfe=1), priority=2),
+    vlan("e1000.rx.cfi",               "With CFIEN a tag's CFI must be that of RCTL",
+         write(VFTA, 1 << 5), takes(tagged(5), tagged(0x1005), vfe=1), takes(tagged(0xE005), vfe=1, cfien=1), drops(tagged(0x1005), vfe=1, cfien=1),
+         takes(tagged(0xF005), OWN, vfe=1, cfien=1, cfi=1), drops(tagged(5), vfe=1, cfien=1, cfi=1), takes(tagged(5), vfe=1, cfi=1), takes(tagged(0x1005), cfien=1), priority=3),
 )
 # fmt: on

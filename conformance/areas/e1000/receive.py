@@ -32,6 +32,7 @@ from virtproof.spec.e1000 import (
     CTRL,
     ICR,
     IMS,
+    RADV,
     RCTL,
     RDH,
     RDT,
@@ -70,6 +71,15 @@ def sizes() -> tuple[object, ...]:
     return tuple(steps)
 
 
+def falls_to(frames: int, **fields: int) -> tuple[object, ...]:
+    """RXDMT0 comes with just that frame."""
+    before, last, next_ = (arrives(*(frame(60) for _ in range(n))) for n in (frames - 1, 1, 1))
+    return (
+        receiver(en=1, secrc=1, **fields),
+        *(before, read(ICR, RXT0), last, read(ICR, RXT0 | RXDMT0), next_, read(ICR, RXT0)),
+    )
+
+
 # fmt: off
 CASES: tuple[Case, ...] = (
     descriptor("e1000.rx.one_frame",   "A frame goes into the buffer at the head, with DD, EOP and its length",
@@ -83,12 +93,20 @@ CASES: tuple[Case, ...] = (
               *(step for n in range(1, 5) for step in (arrives(frame(60 + n)), Interrupts(VECTOR, n), stored(n - 1, frame(60 + n))))),
     interrupt("e1000.rx.delay",        "RDTR delays RXT0",
               write(RDTR, 1000), receiver(), arrives(frame(60)), read(ICR, 0), elapses(1_023_999), read(ICR, 0), elapses(1), read(ICR, RXT0), priority=2),
+    interrupt("e1000.rx.absolute_delay", "RADV bounds what further frames delay RXT0",
+              write(RDTR, 1000), write(RADV, 1500), receiver(), arrives(frame(60)), elapses(1_000_000), arrives(frame(60)), elapses(535_999), read(ICR, 0),
+              elapses(1), read(ICR, RXT0), elapses(1_000_000), read(ICR, 0), arrives(frame(60)), elapses(1_024_000), read(ICR, RXT0), priority=3),
+    interrupt("e1000.rx.delay_again",  "... which start RDTR anew; FPD ends the delay at once",
+              write(RDTR, 1000), receiver(), arrives(frame(60)), elapses(1_000_000), arrives(frame(60)), elapses(1_023_999), read(ICR, 0), elapses(1), read(ICR, RXT0),
+              arrives(frame(60)), read(ICR, 0), write(RDTR, 1 << 31 | 1000), read(ICR, RXT0), read(RDTR, 1000), write(RDTR, 1 << 31 | 1000), read(ICR, 0), priority=3),
     ring("e1000.rx.rdt_ownership",     "The descriptor at the tail is not the adapter's",
          receiver(tail=0), arrives(frame(60), taken=False), read(ICR, RXO), MISSED, read(RDH, 0), untouched(0)),
     ring("e1000.rx.rdt_last",          "The descriptor before the tail is the adapter's",
          receiver(tail=2), arrives(frame(60), frame(61)), arrives(frame(62), taken=False), read(RDH, 2), stored(1, frame(61)), untouched(2)),
     interrupt("e1000.rx.rxdmt0",       "RXDMT0 comes when half of the ring is left",
               receiver(), arrives(*(frame(60) for _ in range(6))), read(ICR, RXT0), arrives(frame(60)), read(ICR, RXT0 | RXDMT0), arrives(frame(60)), read(ICR, RXT0), priority=2),
+    interrupt("e1000.rx.rxdmt0_quarter", "... with RDMTS = 1 a quarter", *falls_to(11, rdmts=1), priority=3),
+    interrupt("e1000.rx.rxdmt0_eighth",  "... with RDMTS = 2 an eighth",  *falls_to(13, rdmts=2), priority=3),
     ring("e1000.rx.multi_buffer",      "A frame takes as many buffers as it needs, EOP in the last",
          receiver(en=1, secrc=1, bsize=3), arrives(frame(600)), received(0, 256, DD), received(1, 256, DD), received(2, 88, LAST), read(RDH, 3),
          stored(0, frame(600)[:256]), stored(1, frame(600)[256:512]), stored(2, frame(600)[512:] + bytes(8)), untouched(3)),

@@ -15,6 +15,7 @@ from virtproof.conformance.device_script import (
     Interrupts,
     Out,
     Pic,
+    Step,
     Store,
     script,
 )
@@ -34,6 +35,17 @@ RAISE_SECOND, LOWER_SECOND = Store(SECOND_MEMORY + Register.PIN, 4, 1), Store(SE
 OPEN = Pic(1 << 10 | 1 << 11, level=1 << 10 | 1 << 11)
 PIT_MODE, PIT_COUNTER = 0x43, 0x40
 IOAPIC_SELECT, IOAPIC_WINDOW = 0xFEC0_0000, 0xFEC0_0010
+
+
+RESERVED = (0, 1, 2, 8, 13)
+
+
+def through(irq: int, requests: int) -> tuple[Step, ...]:
+    """Line B goes there; just these interrupts are requested at the 8259s."""
+    return (
+        *(ConfigWrite(BRIDGE, LINE_B, 1, irq), Out(0x20, 1, 0x0A), Out(0xA0, 1, 0x0A)),
+        *(In(0x20, 1, requests & 0xFF), In(0xA0, 1, requests >> 8)),
+    )
 
 
 def reset(rig: BusRig) -> None:
@@ -62,6 +74,8 @@ CASES: tuple[Case, ...] = (
         Pic(0, level=1 << 10 | 1 << 11), ConfigWrite(BRIDGE, LINE_B, 1, 10), RAISE, Out(0xA0, 1, 0x0A), In(0xA0, 1, 0x04, mask=0x0C),
         ConfigWrite(BRIDGE, LINE_B, 1, 11), Out(0xA0, 1, 0x0A), In(0xA0, 1, 0x08, mask=0x0C), LOWER, Out(0xA0, 1, 0x0A),
         In(0xA0, 1, 0, mask=0x0C), priority=2),
+    script("irq.pirq.reserved", "A route to a reserved number goes nowhere", "irq_routing", ROUTES, placed,
+        Pic(0, level=1 << 11), RAISE, *(through(irq, 0) for irq in RESERVED), through(11, 1 << 11), through(13, 0), LOWER, priority=2),
     script("irq.intx.shared_or", "A shared line is high until nobody wants it", "irq_routing", SHARED, placed,
         Pic(0, level=1 << 11), ConfigWrite(BRIDGE, LINE_B, 2, 0x0B0B), RAISE, RAISE_SECOND, LOWER, Out(0xA0, 1, 0x0A),
         In(0xA0, 1, 0x08, mask=0x08), LOWER_SECOND, Out(0xA0, 1, 0x0A), In(0xA0, 1, 0, mask=0x08)),

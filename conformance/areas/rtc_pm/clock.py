@@ -80,6 +80,8 @@ CASES = (
     clock("rtc.uie",           "UIE interrupts once a second",
         Pic(1 << 8 | 1 << 2), Handle(IRQ8, (*get(C),)), *put(B, UIE | H24), elapse(999 * MS), Interrupts(IRQ8, 0), elapse(MS), Interrupts(IRQ8, 1),
         elapse(SECOND), Interrupts(IRQ8, 2), elapse(999 * MS), Interrupts(IRQ8, 2), priority=2),
+    clock("rtc.regB.set_clears_uie", "SET clears UIE, and keeps PIE and AIE", *put(B, SET | PIE | AIE | UIE | H24), *get(B, SET | PIE | AIE | H24),
+        *put(B, UIE | H24), *get(B, UIE | H24), *put(B, SET | UIE | H24), *put(B, H24), *get(B, H24), priority=3),
     clock("rtc.alarm",         "The alarm rings at its time; bytes of C0H and more match any",
         Pic(1 << 8 | 1 << 2), Handle(IRQ8, (*get(C),)), *put(1, 0x12), *put(3, 0xC0), *put(5, 0xFF), *put(B, AIE | H24),
         elapse(1999 * MS), Interrupts(IRQ8, 0), elapse(MS), Interrupts(IRQ8, 1), elapse(59_999 * MS), Interrupts(IRQ8, 1), elapse(MS), Interrupts(IRQ8, 2),

@@ -53,7 +53,7 @@ class Filter:
         group = bool(to[0] & 1)
         if rctl & _PROMISCUOUS[group] or (to == BROADCAST and rctl & _BAM):
             return Match.EXACT
-        if group and to != BROADCAST and self._hashed(to, rctl):
+        if group and self._hashed(to, rctl):  # a broadcast, too: "Receive Control Register (RCTL)", BAM
             return Match.INEXACT
         return Match.NONE
 
