@@ -21,7 +21,7 @@ from virtproof.vmm.network.loopback import Loopback
 from virtproof.vmm.pci.bus import PciDevice
 
 MAC = bytes.fromhex("525400123456")
-BATCH = 16  # packets with one doorbell; buffers that a driver gives back with one
+BATCH = 64  # packets with one doorbell; buffers that a driver gives back with one
 PACKETS = 512  # a multiple of BATCH
 
 

@@ -27,18 +27,19 @@ enum { RX_DD = 1, RX_EOP = 2, RX_VP = 8 };
 #define ISA_BRIDGE ((pci_function)(1 << 3))
 #define IRQ 11
 #define VECTOR (0x20 + IRQ)
-#define COUNT 32
+#define COUNT 32                         /* descriptors of a ring, */
+#define MOST 128                         /* and where many packets are carried */
 #define LOOKS 1000000
 
 struct tx { u64 address; u32 command, status; };
 struct rx { u64 address; u16 length, checksum; u8 status, errors; u16 special; };
 
-static volatile struct tx tx[COUNT] __attribute__((aligned(16)));
-static volatile struct rx rx[COUNT] __attribute__((aligned(16)));
-static u8 (*const frames)[4096] = (u8 (*)[4096])0x200000, (*const buffers)[2048] = (u8 (*)[2048])0x280000;   /* COUNT */
+static volatile struct tx tx[MOST] __attribute__((aligned(16)));
+static volatile struct rx rx[MOST] __attribute__((aligned(16)));
+static u8 (*const frames)[4096] = (u8 (*)[4096])0x200000, (*const buffers)[2048] = (u8 (*)[2048])0x280000;   /* MOST */
 static volatile u32 *base;
 static u8 mac[6];
-static u32 buffer_size;
+static u32 buffer_size, count = COUNT;
 static unsigned tail, head;              /* of what was sent, of what came */
 
 static u32 get(u32 at) { return base[at / 4]; }
@@ -115,21 +116,21 @@ static void start(u32 rctl)
         put(MTA + 4 * n, 0);
     buffer_size = rctl & RCTL_BSIZE_256 ? 256 : 2048;
     tail = head = 0;
-    for (unsigned n = 0; n < COUNT; n++) {
+    for (unsigned n = 0; n < count; n++) {
         tx[n] = (struct tx){0};
         rx[n] = (struct rx){.address = (u64)buffers[n]};
     }
-    memset(buffers, 0, COUNT * sizeof *buffers);
+    memset(buffers, 0, count * sizeof *buffers);
     put(TDBAL, (u32)(u64)tx);
     put(TDBAH, 0);
-    put(TDLEN, sizeof tx);
+    put(TDLEN, count * sizeof *tx);
     put(TDH, 0);
     put(TDT, 0);
     put(RDBAL, (u32)(u64)rx);
     put(RDBAH, 0);
-    put(RDLEN, sizeof rx);
+    put(RDLEN, count * sizeof *rx);
     put(RDH, 0);
-    put(RDT, COUNT - 1);
+    put(RDT, count - 1);
     put(TCTL, TCTL_EN | TCTL_PSP | 0x0f << 4 | 0x40 << 12);
     put(RCTL, RCTL_EN | RCTL_SECRC | rctl);
     settle();
@@ -140,12 +141,12 @@ static void queue(const void *data, u32 command, u32 status)
     tx[tail].address = (u64)data;
     tx[tail].status = status;
     tx[tail].command = command;
-    tail = (tail + 1) % COUNT;
+    tail = (tail + 1) % count;
 }
 
 static bool wait_sent(void)              /* the last descriptor queued has DD */
 {
-    unsigned last = (tail + COUNT - 1) % COUNT;
+    unsigned last = (tail + count - 1) % count;
     for (unsigned n = 0; n < LOOKS; n++) {
         if (tx[last].status & 1)
             return true;
@@ -168,7 +169,7 @@ static void give_back(void)              /* the descriptor at our head to the ad
 {
     rx[head].status = 0;
     put(RDT, head);
-    head = (head + 1) % COUNT;
+    head = (head + 1) % count;
 }
 
 /* A frame to ourselves; each has a pattern of its own. */
@@ -350,17 +351,18 @@ static bool take_marked(unsigned number, u32 length)
     make(wanted, marked, number);
     bool same = rx[head].length == length && !memcmp(buffers[head], wanted, marked);
     rx[head].status = 0;
-    head = (head + 1) % COUNT;
+    head = (head + 1) % count;
     return same;
 }
 
 static void by_cable(void) { phy_write(0, 0x0140); }   /* not by the PHY: what is sent comes back from the other end */
 
-static void give_back_taken(void) { put(RDT, (head + COUNT - 1) % COUNT); }
+static void give_back_taken(void) { put(RDT, (head + count - 1) % count); }
 
 TEST(carried)                            /* argument 1: packets, 2: how many at a time, 3: bytes of one, to itself */
 {
     unsigned right = 0;
+    count = MOST;
     start(RCTL_BAM);
     by_cable();
     host(0);
@@ -389,6 +391,7 @@ static void masked(struct frame *frame)  /* no more of them until it is allowed 
 TEST(carried_by_interrupt)               /* the same, one at a time; argument 2: buffers given back at a time */
 {
     unsigned right = 0;
+    count = MOST;
     take_interrupts(masked);
     start(RCTL_BAM);
     by_cable();
@@ -453,7 +456,7 @@ static void queue_context(u32 mss, u32 payload)
     tx[tail].address = offsets;
     tx[tail].command = payload | TUCMD_TCP | TUCMD_IP | CMD_DEXT | (mss ? CMD_TSE : 0);
     tx[tail].status = (mss ? 54 : 0) << 8 | mss << 16;
-    tail = (tail + 1) % COUNT;
+    tail = (tail + 1) % count;
 }
 
 TEST(checksums)                          /* of 5 frames with sums left to the adapter: how many came back with right ones */

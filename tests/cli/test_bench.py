@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from math import log2
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from virtproof.cli.bench import (
     nic_result,
     summary,
 )
+from virtproof.guest_payloads import bench
 from virtproof.guest_payloads.adapters import ADAPTERS, BATCH, WAYS, Adapter, Carried, Way, carry
 from virtproof.guest_payloads.bench import OPERATIONS, Cost, Operation, cost_of, measure
 from virtproof.guest_payloads.controllers import CONTROLLERS, DEPTH, LOADS, Controller, Load, Served, serve
@@ -65,6 +67,38 @@ def test_what_was_not_measured_says_why() -> None:
     cost = Cost("vmcall", "VMCALL", reason="not an Intel processor")
     assert figures(cost) == {"name": "vmcall", "title": "VMCALL", "reason": "not an Intel processor"}
     assert "not measured, not an Intel processor" in lines([cost])[1]
+
+
+class TestSlowHost:
+    """The guest does not come back in time unless it is to do little."""
+
+    NOTHING = OPERATIONS[0]
+
+    @pytest.fixture
+    def tried(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        tried: list[int] = []
+
+        def run(engine: object, operation: Operation, rounds: int) -> Cost | None:
+            tried.append(rounds)
+            return Cost(operation.name, operation.title, tuple(range(rounds))) if rounds <= self.capable else None
+
+        monkeypatch.setattr(bench, "_measured", run)
+        monkeypatch.setattr(bench, "_missing", lambda engine, operation: "")
+        return tried
+
+    capable = 100
+
+    def test_fewer_rounds_are_measured(self, tried: list[int]) -> None:
+        cost = measure(SimpleNamespace(max_vcpus=1), self.NOTHING, 1000)  # type: ignore[arg-type]
+        assert (tried, len(cost.samples), cost.reason) == ([1000, 100], 100, "")
+        assert lines([cost, Cost("cpuid", "CPUID", tuple(range(1000)))])[1].endswith(
+            f"{self.NOTHING.title} (100 times)"
+        )
+
+    def test_an_operation_that_never_comes_back_is_given_up(self, tried: list[int]) -> None:
+        self.capable = 0
+        cost = measure(SimpleNamespace(max_vcpus=1), self.NOTHING, 1000)  # type: ignore[arg-type]
+        assert (tried, cost.samples, cost.reason) == ([1000, 100, 10], (), "10 rounds did not come back within 10 s")
 
 
 def test_time_that_runs_backwards_is_no_cost() -> None:
@@ -140,6 +174,7 @@ class TestSoftwareEngine:
         refilled = rounds if adapter.name != "virtio-net" else 0
         if way.kind == "batch":
             assert found.exits == bells
+            assert found.exits * 16 <= found.packets  # what is asked of paravirtual adapters
         else:
             assert found.exits == by_packet * found.packets + refilled + first
 

@@ -227,6 +227,7 @@ def histogram(samples: Sequence[int]) -> str:
 def lines(costs: Sequence[Cost]) -> list[str]:
     """Return the table for people."""
     rows = []
+    usual = max((len(cost.samples) for cost in costs if not cost.ns), default=0)
     for cost in costs:
         if not cost.samples:
             rows.append((cost.name, "", "", "", "", "", cost.title + f": not measured, {cost.reason}"))
@@ -234,7 +235,9 @@ def lines(costs: Sequence[Cost]) -> list[str]:
         low, middle, high = summary(cost.samples)
         cycles = ("", "", "") if cost.ns else (f"{low}", f"{middle}", f"{high}")
         ns = cost_result(cost).ns(middle)
-        rows.append((cost.name, *cycles, "?" if ns is None else f"{ns}", histogram(cost.samples), cost.title))
+        fewer = f" ({len(cost.samples)} times)" if not cost.ns and len(cost.samples) < usual else ""
+        what = cost.title + fewer
+        rows.append((cost.name, *cycles, "?" if ns is None else f"{ns}", histogram(cost.samples), what))
     return list(table(("operation", "min", "median", "p99", "median ns", "min..p99, log", "what"), rows))
 
 
