@@ -21,6 +21,7 @@ from tests.mutants.processor import (
     skip,
     stimulus,
 )
+from virtproof.conformance.hole import HOLE
 from virtproof.spec.x86.control import Cr0, Cr4
 from virtproof.spec.x86.exception import Vector
 from virtproof.vmm.engines.software.cpu import FS, RBX, RCX, RSP, Cpu
@@ -89,6 +90,12 @@ def cr_has(register: int, mask: int, is_so: bool, **what: Any) -> Callable[[Exec
 
 def by(**what: Any) -> Callable[[Execution, Instruction], bool]:
     return lambda run, insn: reaches(run, insn, **what)
+
+
+def from_nowhere(run: Execution, insn: Instruction) -> bool:
+    """Does a page table that no memory backs lead to the operand?"""
+    found = operand(run._cpu, insn)
+    return found is not None and any(at >= HOLE for at, _, _ in leads(run, found.address))
 
 
 def call_faults(run: Execution, insn: Instruction) -> None:
@@ -288,6 +295,8 @@ MUTANTS = (
 
     mutant("tlb.invlpg",      "INVLPG does nothing",                                   instead("0f 01 /7", skip, stimulus),                "pg.tlb.remap_invlpg", "second_level"),
     mutant("tlb.cr3",         "MOV to CR3 keeps translations",                         instead("0f 22 /3", cr3_kept, stimulus),            "pg.tlb.cr3"),
+    mutant("tlb.cr3_kept",    "MOV to CR3 does nothing",                               instead("0f 22 /3", skip, stimulus),                "pg.misc.cr3_junk_high"),
+    mutant("page.nowhere",    "An entry of a table without memory maps a page",        instead(LOAD, skip, from_nowhere),                  "pg.ad.pt_hole"),
     mutant("tlb.pge",         "MOV to CR4 keeps translations",                         instead("0f 22 /4", cr4_kept, stimulus),            "pg.tlb.pge_toggle"),
     mutant("tlb.absent",      "An entry with P = 0 is cached",                         absent_cached(),                                    "pg.tlb.np_never_cached"),
     mutant("tlb.data",        "Data are cached by linear address",                     remembers_data(),                                   "pg.acc.alias", "second_level", "mmio"),

@@ -5,6 +5,8 @@ IA32_MTRRCAP is read-only, IA32_PRED_CMD write-only.  Bits of IA32_SPEC_CTRL and
 reserved.  IA32_MCi_CTL takes zeros or ones, IA32_MCi_STATUS zero (Intel).  Bits 63:32 of IA32_TSC_AUX are reserved on Intel; AMD
 ignores them.  IA32_SYSENTER_ESP and EIP hold canonical addresses on Intel.
 
+IA32_FEATURE_CONTROL is open until its lock is set, and nothing but a reset opens it: its cases have a guest each.
+
 A row writes, and reads back; that the monitor reads the same is a case of its own (monitor.py).
 """
 
@@ -14,6 +16,7 @@ from typing import Any
 
 from virtproof.conformance.areas.msr.refused import RDMSR, WRMSR, X2APIC, wr
 from virtproof.conformance.case import Expect, Insn, completes, family, faults, msr
+from virtproof.conformance.guest import hosted
 from virtproof.guest_payloads.trampoline import INITIAL, Mode
 from virtproof.spec.cite import apm, sdm
 from virtproof.spec.x86.control import Efer
@@ -40,6 +43,17 @@ SWITCHED = (                             # bit 0 off, seen in RDI, and on, seen 
     RDMSR, Insn("83 e0 fe", "and eax, 0xfffffffe"), WRMSR, RDMSR, Insn("89 c7", "mov edi, eax"), Insn("83 e7 01", "and edi, 1"),
     Insn("83 c8 01", "or eax, 1"), WRMSR, RDMSR, Insn("83 e0 01", "and eax, 1"),
 )  # fmt: skip
+OFFERED_XSS = (                          # CPUID 0DH.1 EDX:ECX written to IA32_XSS; the difference when it is read
+    Insn("b8 0d 00 00 00", "mov eax, 0xd"), Insn("b9 01 00 00 00", "mov ecx, 1"), Insn("0f a2", "cpuid"),
+    Insn("89 ce", "mov esi, ecx"), Insn("89 d7", "mov edi, edx"), Insn("b9 a0 0d 00 00", "mov ecx, 0xda0"),
+    Insn("89 f0", "mov eax, esi"), WRMSR, *CLEAR, RDMSR, Insn("29 f0", "sub eax, esi"), Insn("29 fa", "sub edx, edi"),
+)  # fmt: skip
+LOCKED, VMX_ALLOWED = 1 << 0, 1 << 2  # of IA32_FEATURE_CONTROL
+LOCKED_GUEST: dict[str, Any] = {
+    "regs": wr(Msr.IA32_FEATURE_CONTROL, LOCKED | VMX_ALLOWED),
+    "requires": ("vmx",),
+    "priority": 2,
+}
 EFER = int(INITIAL[LONG64].efer)
 ADDRESS, NOT_CANONICAL = 0x7FED_CBA9_8765, 1 << 47
 HIGH = 1 << 63 | 0x5EED
@@ -100,6 +114,9 @@ CASES = (
     rule("msr.rw.tsc_deadline",    "TSC_DEADLINE keeps a deadline in its mode", DEADLINE, completes(regs={"rax": 0, "rdx": 1 << 30}, keeps=False), regs=wr(Msr.IA32_APIC_BASE, X2APIC), requires=("tsc_deadline", "x2apic"), irqchip=True),
     rule("msr.rw.tsc_deadline.other", "TSC_DEADLINE reads 0 in other modes", DEADLINE[:1] + DEADLINE[5:], completes(regs={"rax": 0, "rdx": 0}, keeps=False), regs=wr(Msr.IA32_APIC_BASE, X2APIC), requires=("tsc_deadline", "x2apic"), irqchip=True),
     rule("msr.rw.spec_ctrl",       "SPEC_CTRL keeps IBRS",                  **keeps(Msr.IA32_SPEC_CTRL, 1), requires=("spec_ctrl",), priority=2),
+    rule("msr.rw.xss",             "XSS keeps every bit that CPUID 0DH.1 offers", OFFERED_XSS, completes(regs={"rax": 0, "rdx": 0}, keeps=False), sets=(msr(Msr.IA32_XSS, 0),), requires=("xsaves",), priority=2),
+    hosted(rule("msr.rw.feature_control",   "FEATURE_CONTROL keeps VMX and its lock",   KEPT, completes(regs={"rax": LOCKED | VMX_ALLOWED, "rdx": 0}), **LOCKED_GUEST)),
+    hosted(rule("msr.rsvd.feature_control", "FEATURE_CONTROL refuses a write once it is locked", (WRMSR, CLEAR[0], WRMSR), faults(Vector.GP, 0, regs={"rax": 0}), **LOCKED_GUEST)),
     rule("msr.rw.mc0_ctl",         "MC0_CTL keeps ones",                    **keeps(MC0_CTL, ALL_ONES), requires=("mca",), priority=2),
     rule("msr.rw.mc0_ctl.zero",    "MC0_CTL keeps zeros",                   **keeps(MC0_CTL, 0), requires=("mca",), priority=2),
     rule("msr.rw.mc0_status",      "MC0_STATUS keeps zero",                 **keeps(MC0_STATUS, 0), requires=("mca",), priority=2),

@@ -3,16 +3,25 @@
 Rights, error codes and CR2 are as for 4 KiB pages.  All address bits below the page's size are offset; the bits of the
 entry that would hold them, from 13 up (12 is PAT), are reserved.  In the rows about rights the page begins at physical
 address 0, so that it shows the image.
+
+Where CPUID hides pages of 1 GiB that the processor has, two things may come of one: hardware that walks the guest's tables
+takes it, shadows refuse it as a reserved bit.
 """
 
 from __future__ import annotations
 
-from virtproof.conformance.case import Insn, Ram, Value, completes, family, mem64
+from collections.abc import Iterable
+
+from virtproof.conformance.case import Case, HostScript, Insn, Ram, Value, completes, family, mem64
+from virtproof.conformance.compare import completed, mnemonic
+from virtproof.conformance.guest import GuestStopped, boot, how_it_ended
+from virtproof.conformance.of_kvm import kvm_vcpu
 from virtproof.conformance.window import (
     BASE,
     FETCH,
     FRAME,
     NEW,
+    OLD,
     READ,
     TOUCH,
     WINDOW,
@@ -25,7 +34,12 @@ from virtproof.conformance.window import (
     refused,
 )
 from virtproof.guest_payloads.trampoline import Mode
+from virtproof.results import Check
 from virtproof.spec.cite import apm, sdm
+from virtproof.spec.x86.exception import Vector
+from virtproof.vmm.cpuid import Override, overridden
+from virtproof.vmm.engine import Engine
+from virtproof.vmm.machine import Machine
 
 row = family(
     "paging",
@@ -69,6 +83,28 @@ def _marks(frame: int, size: int) -> dict[str, object]:
 
 ALL_THREE = completes(regs={"rax": FIRST, "rcx": MIDDLE, "rdx": LAST})
 
+WITHOUT = (Override(0x8000_0001, 0, "edx", 0, 1 << 26),)
+
+
+def _hidden(engine: Engine) -> Iterable[Check]:
+    guest = row("hidden", "", LONG64, READ, completes(), sets=(mem64(pdpte(), page_1g(0)),), regs=IMAGE)
+
+    def furnish(machine: Machine) -> None:
+        kvm_vcpu(machine).set_cpuid(overridden(machine.vcpu.cpuid(), WITHOUT))
+
+    image, answer, _ = boot(guest, engine, furnish=furnish)
+    seen = answer.observation
+    if seen is None:
+        raise GuestStopped(how_it_ended(answer))
+    at = WINDOW + 0x128 + image["frame"]
+    if seen.vector == Vector.PF:
+        saw = f"#PF({seen.error_code:#x}) at {seen.cr2:#x}"
+    else:
+        saw = f"{seen.gpr[0]:#x}" if completed(guest, image, seen) else mnemonic(seen.vector)
+    wanted = (f"{OLD:#x}", f"#PF(0x9) at {at:#x}")
+    yield Check("what the page shows", " or ".join(wanted), saw, saw in wanted)
+
+
 # fmt: off
 RIGHTS = (
     ("ur.u0w1nx0", READ,  3, {"user": False},               0x05, "User read of a page with U=0 faults"),
@@ -82,7 +118,9 @@ SIZES = (
     ("1g", "1 GiB page", pdpte(), page_1g, ("page1gb",), ("page1g",)),
 )
 
-CASES = (
+CASES: tuple[Case, ...] = (
+    HostScript(id="pg.l4.1g.unsupported", title="A 1 GiB page that CPUID hides is taken or refused, and nothing else", area="paging", mode=LONG64,
+               cite=(sdm("3A", "Paging, '4-Level Paging and 5-Level Paging'"),), script=_hidden, requires=("page1gb",), priority=2),
     row("pg.l4.2m.rsvd_low",       "Bit 13 of a PDE that maps 2 MiB is reserved",   LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pde(), page_2m(0, also=1 << 13)),), regs=IMAGE),
     row("pg.l4.2m.rsvd_bit20", "Bit 20 of a PDE that maps 2 MiB is reserved",   LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pde(), page_2m(0, also=1 << 20)),), regs=IMAGE),
     row("pg.l4.1g.rsvd_low",       "Bit 13 of a PDPTE that maps 1 GiB is reserved", LONG64, READ, refused(READ, 0x09, va=VA), sets=(mem64(pdpte(), page_1g(0, also=1 << 13)),), regs=IMAGE, requires=("page1gb",)),
