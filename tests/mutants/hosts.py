@@ -110,6 +110,11 @@ HOSTS = (
     HostMutant("host.tsc",           "CPUID says that the TSC is not invariant",      "amd",   cpuid(0x8000_0007, "edx", 8),              "tsc_invariant",       "not-in-silicon"),
     HostMutant("host.sev",           "SYSCFG has memory encryption off",              "amd",   msr(0xC001_0010, 23),                      "sev",                 "firmware-off-memory-encryption"),
     HostMutant("host.avic",          "CPUID has no AVIC",                             "amd",   cpuid(0x8000_000A, "edx", 13),             "avic",                "not-in-silicon"),
+    HostMutant("host.pcid",          "CPUID has no PCIDs",                            "intel", cpuid(1, "ecx", 17),                       "pcid",                "not-in-silicon"),
+    HostMutant("host.invpcid",       "KVM does not offer INVPCID",                    "intel", offered(7, "ebx", 10),                     "invpcid",             "kernel-not-using-it"),
+    HostMutant("host.pku",           "KVM does not offer protection keys",            "intel", offered(7, "ecx", 3),                      "pku",                 "kernel-not-using-it"),
+    HostMutant("host.xsave",         "CPUID has no XSAVE",                            "amd",   cpuid(1, "ecx", 26),                       "xsave",               "not-in-silicon"),
+    HostMutant("host.tsc_deadline",  "CPUID has no TSC deadline timer",               "intel", cpuid(1, "ecx", 24),                       "tsc_deadline",        "not-in-silicon"),
     HostMutant("host.smep_one",      "CPUID of one CPU has no SMEP",                  "amd",   cpuid(7, "ebx", 7, cpu=2),                 "uniformity",          "cpus-differ"),
 )
 # fmt: on
