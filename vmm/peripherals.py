@@ -10,6 +10,7 @@ from virtproof.vmm.events import After
 from virtproof.vmm.network.port import Port
 from virtproof.vmm.pci.bus import PciDevice
 from virtproof.vmm.scsi.block import DiskUnit
+from virtproof.vmm.scsi.cdrom import CdRomUnit
 from virtproof.vmm.scsi.target import LogicalUnit
 
 MAC = bytes.fromhex("525400000000")  # of the first adapter; locally administered, as QEMU's
@@ -48,26 +49,39 @@ SCSI: dict[str, Callable[[Targets, After], PciDevice]] = {
     "virtio-scsi": _virtio_scsi,
 }
 BUSES = ("virtio", *SCSI)
+LUNS = 8  # of a target: parallel SCSI names no more by its IDENTIFY message, and drivers look for no more on it
 
 
-def controllers(disks: Sequence[tuple[str, Disk]], after: After) -> list[PciDevice]:
-    """Controllers for disks, each with the bus (one of BUSES) that it is on, in their order.
+class Drive(NamedTuple):
+    """A disk on a bus (one of BUSES); on SCSI with a LUN other than 0 on the target of the drive before it there."""
 
-    A SCSI controller takes all disks of its bus, as targets from 0 on; every virtio disk is a function of its own.
+    bus: str
+    disk: Disk
+    lun: int = 0
+    cdrom: bool = False  # on SCSI
+
+
+def controllers(drives: Sequence[Drive], after: After) -> list[PciDevice]:
+    """Controllers for drives, in their order.
+
+    A SCSI controller takes all drives of its bus, as targets from 0 on; every virtio disk is a function of its own.
     """
     from virtproof.vmm.devices.virtio.blk import VirtioBlk  # noqa: PLC0415
 
-    units: dict[str, dict[int, Mapping[int, LogicalUnit]]] = {}
+    units: dict[str, dict[int, dict[int, LogicalUnit]]] = {}
     plugged: list[str | VirtioBlk] = []
-    for number, (bus, disk) in enumerate(disks):
+    for number, drive in enumerate(drives):
         serial = f"virtproof-{number}"
-        if bus == "virtio":
-            plugged.append(VirtioBlk(disk, after, serial=serial))
+        if drive.bus == "virtio":
+            plugged.append(VirtioBlk(drive.disk, after, serial=serial))
             continue
-        if bus not in units:
-            units[bus] = {}
-            plugged.append(bus)
-        units[bus][len(units[bus])] = {0: DiskUnit(disk, serial)}
+        if drive.bus not in units:
+            units[drive.bus] = {}
+            plugged.append(drive.bus)
+        targets = units[drive.bus]
+        target = len(targets) - bool(drive.lun)
+        unit = (CdRomUnit if drive.cdrom else DiskUnit)(drive.disk, serial)
+        targets.setdefault(target, {})[drive.lun] = unit
     return [SCSI[each](units[each], after) if isinstance(each, str) else each for each in plugged]
 
 

@@ -19,7 +19,7 @@ from virtproof.conformance.catalogue import all_cases
 from virtproof.lab import initramfs_linux
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.peripherals import BUSES, NICS, controllers, mac
+from virtproof.vmm.peripherals import BUSES, NICS, Drive, controllers, mac
 
 LKRN = Path("/usr/lib/ipxe/ipxe.lkrn")
 MODULES = Path("/usr/lib/grub/i386-pc")
@@ -74,7 +74,7 @@ def test_its_menu_starts_our_kernel(
     if bus not in QUICK:
         request.getfixturevalue("slow")
     with Client(engine, bios=seabios, files=NO_MENU, times=8) as pc:
-        for controller in controllers([(bus, FileDisk.in_memory(content=disk.read_bytes()))], pc.machine.after):
+        for controller in controllers([Drive(bus, FileDisk.in_memory(content=disk.read_bytes()))], pc.machine.after):
             pc.board.add(controller)
         until(pc, "Linux  ", BOOTS_IN)
         assert "GNU GRUB  version 2." in pc.text
@@ -112,7 +112,9 @@ def test_it_starts_linux(engine: Engine, seabios: bytes, debian: initramfs_linux
     """By the 32-bit entry, with the memory map and tables that SeaBIOS left."""
     image = disk_image(tmp_path, vmlinuz=debian.image.read_bytes())
     with Client(engine, bios=seabios, files=NO_MENU, ram=512 << 20) as pc:
-        for controller in controllers([("virtio", FileDisk.in_memory(content=image.read_bytes()))], pc.machine.after):
+        for controller in controllers(
+            [Drive("virtio", FileDisk.in_memory(content=image.read_bytes()))], pc.machine.after
+        ):
             pc.board.add(controller)
         until(pc, "Linux  ", BOOTS_IN)
         pc.serial.receive(NEXT * 3 + ENTER)
@@ -126,7 +128,9 @@ def test_it_starts_ipxe_by_its_real_mode_entry(
     image = disk_image(tmp_path, program=content(LKRN, "ipxe"))
     nic = NICS["vmxnet3"]
     with server, Client(engine, bios=seabios, files=NO_MENU, items=SERIAL_CONSOLE, times=8) as pc:
-        for controller in controllers([("virtio", FileDisk.in_memory(content=image.read_bytes()))], pc.machine.after):
+        for controller in controllers(
+            [Drive("virtio", FileDisk.in_memory(content=image.read_bytes()))], pc.machine.after
+        ):
             pc.board.add(controller)
         pc.board.add(nic.make(mac(0), server.bridge.tap(pc.machine.events, pc.machine.after), pc.machine.after, b""))
         until(pc, "Linux  ", BOOTS_IN)

@@ -11,7 +11,7 @@ from tests.clients.pc import EXITED, NO_MENU, SERIAL_CONSOLE, STATUS, Client
 from tests.clients.server import ADDRESS, Server
 from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.peripherals import NICS, controllers, mac
+from virtproof.vmm.peripherals import NICS, Drive, controllers, mac
 
 ISO = Path("/usr/lib/ipxe/ipxe.iso")
 
@@ -80,7 +80,7 @@ def test_its_image_on_a_disk_brings_all_drivers(
 ) -> None:
     disk = FileDisk.in_memory(content=content(ISO, "ipxe"))
     with server, Client(engine, bios=seabios, files=NO_MENU, items=SERIAL_CONSOLE, times=8) as pc:
-        for controller in controllers([("virtio", disk)], pc.machine.after):
+        for controller in controllers([Drive("virtio", disk)], pc.machine.after):
             pc.board.add(controller)
         port = server.bridge.tap(pc.machine.events, pc.machine.after)
         pc.board.add(NICS[model].make(mac(0), port, pc.machine.after, b""))

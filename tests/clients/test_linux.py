@@ -33,7 +33,7 @@ from virtproof.vmm.disks.file import FileDisk
 from virtproof.vmm.engine import Engine
 from virtproof.vmm.loaders import bzimage, pvh
 from virtproof.vmm.loaders.image import Image, Kernel, Module
-from virtproof.vmm.peripherals import BUSES, NICS, controllers, mac
+from virtproof.vmm.peripherals import BUSES, NICS, Drive, controllers, mac
 
 WORKS_IN = 3600.0  # seconds, for a machine that does much else
 SLOWLY = 0.25  # of our time: a tick of the guest's 250 a second costs a millisecond here
@@ -149,7 +149,7 @@ def test_linux_drives_every_device_and_powers_off(
 ) -> None:
     disks = [Flushed.in_memory(8192, f"{bus:12}".encode().ljust(OURS, b"\0") + BLOB) for bus in BUSES]
     with Server(tmp_path) as server, Client(engine, ram=512 << 20, times=SLOWLY) as pc:
-        for controller in controllers(list(zip(BUSES, disks, strict=True)), pc.machine.after):
+        for controller in controllers([*map(Drive, BUSES, disks)], pc.machine.after):
             pc.board.add(controller)
         for number, nic in enumerate(NICS.values()):
             port = server.bridge.tap(pc.machine.events, pc.machine.after)

@@ -20,7 +20,7 @@ from virtproof.vmm.engines.opening import EngineUnavailable, open_engine
 from virtproof.vmm.exits import Timeout
 from virtproof.vmm.firmware import e820, tables
 from virtproof.vmm.pci.function import Bar, Function, Identity
-from virtproof.vmm.peripherals import BUSES, controllers
+from virtproof.vmm.peripherals import BUSES, Drive, controllers
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -43,7 +43,7 @@ def found(pc: Client, signature: bytes, size: int) -> bytes:
 def boot_disk(engine: Engine, seabios: bytes, bus: str, sector: bytes, *, after_text: str = "") -> Client:
     pc = Client(engine, bios=seabios, files=NO_MENU, times=8)
     disk = FileDisk.in_memory(2048, sector)
-    for controller in controllers([(bus, disk)], pc.machine.after):
+    for controller in controllers([Drive(bus, disk)], pc.machine.after):
         pc.board.add(controller)
     return pc
 

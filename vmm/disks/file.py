@@ -15,6 +15,10 @@ from virtproof.vmm.disks.disk import LARGEST, SECTOR, DiskError, check_range, ch
 # linux/falloc.h
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
 
+# An overlay reads its base: it goes over an image that others read, and not over one that somebody writes.
+READ_BY_OTHERS = "another guest reads it", "stop that, or put an overlay over the image"
+WRITTEN_BY_ANOTHER = "another guest writes it", "stop that, or use a copy of the image"
+
 
 class HostFile:
     """Positional reads and writes of one open file that is nobody else's; bytes, and DiskError where the host fails.
@@ -49,8 +53,10 @@ class HostFile:
                 os.ftruncate(fd, create)
                 _sync_folder(path.parent)
         except BlockingIOError:
+            only_read = not read_only and _shared(fd)
             os.close(fd)
-            raise Fault(tried, "in use by another guest", "stop that, or put an overlay over the image") from None
+            saw, remedy = READ_BY_OTHERS if only_read else WRITTEN_BY_ANOTHER
+            raise Fault(tried, saw, remedy) from None
         except OSError as error:
             os.close(fd)
             raise Fault(tried, error.strerror or str(error)) from None
@@ -169,6 +175,15 @@ class FileDisk:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _shared(fd: int) -> bool:
+    """Do only readers hold the file?"""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @cache

@@ -12,7 +12,8 @@ import click
 
 from virtproof.cli.console import Console
 from virtproof.cli.execution import engine_option
-from virtproof.cli.guest_pc import SEABIOS, Plugs, computer, disk_option, nic_option, read
+from virtproof.cli.guest_pc import SEABIOS, Plugs, computer, read
+from virtproof.cli.peripherals import disk_options, nic_option
 from virtproof.cli.screen import say
 
 if TYPE_CHECKING:
@@ -110,17 +111,18 @@ class Asked:
     "--disk",
     "disks",
     multiple=True,
-    metavar="FILE,bus=BUS[,ro][,snapshot]",
-    help="A raw image on a controller: virtio, virtio-scsi, pvscsi, lsi (53C1030), lsi-sas; snapshot: FILE stays "
-    "as it is.",
+    metavar="FILE,bus=BUS[,lun=N][,cdrom][,rate=BYTES][,ro][,snapshot][,overlay=FILE]",
+    help="A raw image on a controller: virtio, virtio-scsi, pvscsi, lsi (53C1030), lsi-sas; as LUN N of the disk "
+    "before it there, as a CD-ROM, limited to BYTES a second (K, M, G).  FILE stays as it is with ro, with snapshot, "
+    "which forgets what is written, and with overlay, which keeps it in another file.",
 )
 @click.option(
     "--nic",
     "nics",
     multiple=True,
-    metavar="model=MODEL,backend=BACKEND[,mac=..][,rom=FILE][,record=FILE]",
-    help="An adapter: e1000, 82545em, vmxnet3, virtio; at nothing (none), itself (loopback), a switch, or a bridge of "
-    "the kernel in a namespace of its own (tap).",
+    metavar="model=MODEL,backend=BACKEND[,segment=NAME][,rate=BYTES][,mac=..][,rom=FILE][,record=FILE]",
+    help="An adapter: e1000, 82545em, vmxnet3, virtio; at nothing (none), itself (loopback), a switch (adapters of one "
+    "segment see each other), or a bridge of the kernel in a namespace of its own (tap); limited to BYTES a second.",
 )
 @click.option("--append", default="", metavar="ARGS", help="The kernel's command line, behind its own name.")
 @click.option(
@@ -195,6 +197,7 @@ def command(**said: Any) -> int:
       virtproof guest x86/smptest.flat --smp 2 --timeout 60
       virtproof guest kernel.elf --gdb
       virtproof guest --bios --disk disk.img,bus=pvscsi,snapshot
+      virtproof guest --bios --disk base.img,overlay=mine.img,rate=20M --disk install.iso,bus=lsi,cdrom
       virtproof guest --bios --nic model=vmxnet3,backend=tap,record=boot.pcap
       virtproof guest --kernel vmlinuz --initrd initrd.img --append console=ttyS0 --disk disk.img,bus=lsi
 
@@ -217,7 +220,7 @@ def _run_pc(asked: Asked) -> int:
     from virtproof.vmm.engines.opening import open_engine
     from virtproof.vmm.loaders.detect import load
 
-    plugged = [disk_option(text) for text in asked.disks], [nic_option(text) for text in asked.nics]
+    plugged = disk_options(asked.disks), [nic_option(text) for text in asked.nics]
     image = None if asked.kernel is None else load(asked.loaded(asked.kernel), asked.ram, asked.format_)
     with (
         Console() as console,

@@ -1,4 +1,4 @@
-"""The whole PC of ``virtproof guest``: what its options plug in."""
+"""The whole PC of ``virtproof guest``: opens what its options name, and plugs it in."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import click
-
+from virtproof.cli.peripherals import DiskOption, NicOption
 from virtproof.spec.fault import Fault
 
 if TYPE_CHECKING:
@@ -17,79 +16,16 @@ if TYPE_CHECKING:
     from virtproof.vmm.computer import Computer
     from virtproof.vmm.disks.disk import Disk
     from virtproof.vmm.engine import Engine
-    from virtproof.vmm.events import After, EventLoop
+    from virtproof.vmm.events import After, Clock, EventLoop
     from virtproof.vmm.network.port import Port
     from virtproof.vmm.network.switch import Switch
     from virtproof.vmm.network.tap import Bridge
+    from virtproof.vmm.peripherals import Drive
 
 SEABIOS = "/usr/share/seabios/bios-256k.bin"  # of Debian's package seabios
 ROMS = Path("/usr/lib/ipxe/qemu")  # of ipxe-qemu
-BACKENDS = ("none", "loopback", "switch", "tap")
 TAP_ADDRESS = "10.0.2.1/24"  # of the host on the bridge
-
-
-class DiskOption(NamedTuple):
-    """--disk."""
-
-    file: str
-    bus: str
-    read_only: bool
-    snapshot: bool
-
-
-class NicOption(NamedTuple):
-    """--nic."""
-
-    model: str
-    backend: str
-    mac: bytes | None
-    rom: str | None
-    record: str | None
-
-
-def disk_option(text: str) -> DiskOption:
-    """FILE,bus=...[,ro][,snapshot].  Raises click.BadParameter."""
-    from virtproof.vmm.peripherals import BUSES
-
-    file, *rest = text.split(",")
-    bus, flags = BUSES[0], set()
-    for part in rest:
-        name, _, value = part.partition("=")
-        if name == "bus" and value in BUSES:
-            bus = value
-        elif part in ("ro", "snapshot"):
-            flags.add(part)
-        else:
-            raise click.BadParameter(f"{part}: known are bus={'|'.join(BUSES)}, ro and snapshot", param_hint="--disk")
-    return DiskOption(file, bus, "ro" in flags, "snapshot" in flags)
-
-
-def nic_option(text: str) -> NicOption:
-    """model=...,backend=...[,mac=][,rom=][,record=].  Raises click.BadParameter."""
-    from virtproof.vmm.peripherals import NICS
-
-    said = {"model": "e1000", "backend": "none"}
-    for part in filter(None, text.split(",")):
-        name, equals, value = part.partition("=")
-        if not equals or name not in ("model", "backend", "mac", "rom", "record"):
-            raise click.BadParameter(f"{part}: known are model=, backend=, mac=, rom= and record=", param_hint="--nic")
-        said[name] = value
-    for name, known in (("model", tuple(NICS)), ("backend", BACKENDS)):
-        if said[name] not in known:
-            raise click.BadParameter(f"{name}={said[name]}: known are {', '.join(known)}", param_hint="--nic")
-    return NicOption(said["model"], said["backend"], _mac(said.get("mac")), said.get("rom"), said.get("record"))
-
-
-def _mac(text: str | None) -> bytes | None:
-    if text is None:
-        return None
-    try:
-        address = bytes.fromhex(text.replace(":", ""))
-    except ValueError:
-        address = b""
-    if len(address) != 6 or address[0] & 1:
-        raise click.BadParameter(f"mac={text}: six bytes with colons, as 52:54:00:12:34:56", param_hint="--nic")
-    return address
+BURSTS = 10  # a second: what a limited disk transfers at once
 
 
 class Plugs:
@@ -101,7 +37,7 @@ class Plugs:
         self._switch: Switch | None = None
         self._bridge: Bridge | None = None
         try:
-            self.disks = [(option.bus, self._opened(option)) for option in disks]
+            self._disks = [(option, self._opened(option)) for option in disks]
             self._roms = [_rom(nic) if bios else b"" for nic in nics]
         except BaseException:
             self._stack.close()
@@ -118,7 +54,7 @@ class Plugs:
     def plug_into(self, pc: Computer) -> None:
         from virtproof.vmm.peripherals import NICS, controllers, mac
 
-        for controller in controllers(self.disks, pc.machine.after):
+        for controller in controllers(self._drives(pc.machine.events.clock), pc.machine.after):
             pc.board.add(controller)
         for number, (nic, rom) in enumerate(zip(self._nics, self._roms, strict=True)):
             port = self._port(nic, pc.machine.events, pc.machine.after)
@@ -127,20 +63,38 @@ class Plugs:
     def close(self) -> None:
         self._stack.close()
 
+    def _drives(self, clock: Clock) -> list[Drive]:
+        """What controllers take, limited by the machine's own time."""
+        from virtproof.vmm.disks.rate import RateLimit
+        from virtproof.vmm.peripherals import Drive
+
+        def limited(disk: Disk, rate: int | None) -> Disk:
+            return disk if rate is None else RateLimit(disk, rate, max(rate // BURSTS, 1), clock)
+
+        return [Drive(one.bus, limited(disk, one.rate), one.lun, one.cdrom) for one, disk in self._disks]
+
     def _opened(self, option: DiskOption) -> Disk:
+        from virtproof.spec.scsi import CD_BLOCK
+        from virtproof.vmm.disks.disk import SECTOR
         from virtproof.vmm.disks.file import FileDisk
         from virtproof.vmm.disks.overlay import Overlay
 
-        disk: Disk = FileDisk.open(Path(option.file), read_only=option.read_only or option.snapshot)
-        if option.snapshot:
-            disk = Overlay.in_memory(disk)
+        base = FileDisk.open(Path(option.file), read_only=option.base_stays)
+        self._stack.callback(base.close)  # closing twice is allowed, and Overlay.open may fail
+        disk: Disk = base
+        if option.overlay is not None:
+            disk = Overlay.open(base, Path(option.overlay))
+        elif option.snapshot:
+            disk = Overlay.in_memory(base)
         self._stack.callback(disk.close)
-        if not disk.sectors:
-            raise Fault(f"use {option.file} as a disk", "it is smaller than a sector of 512 bytes")
+        least = CD_BLOCK if option.cdrom else SECTOR
+        if disk.sectors * SECTOR < least:
+            raise Fault(f"use {option.file} as a disk", f"it is smaller than a sector of {least} bytes")
         return disk
 
     def _port(self, nic: NicOption, events: EventLoop, after: After) -> Port:
         from virtproof.vmm.network.loopback import Loopback
+        from virtproof.vmm.network.rate_limit import RateLimit
         from virtproof.vmm.network.recorder import Recorder
 
         port: Port
@@ -151,7 +105,7 @@ class Plugs:
                 from virtproof.vmm.network.switch import Switch
 
                 self._switch = self._switch or Switch()
-                made = self._switch.port(events, after)
+                made = self._switch.port(events, after, segment=nic.segment)
                 self._stack.callback(made.close)
                 port = made
             case "tap":
@@ -166,6 +120,8 @@ class Plugs:
             recorder = Recorder(port, Path(nic.record))
             self._stack.callback(recorder.close)
             port = recorder
+        if nic.rate is not None:  # the guest's side of the record, which has what passed
+            port = RateLimit(port, after, events.clock.now, rate=nic.rate)
         return port
 
     def __enter__(self) -> Plugs:
