@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from virtproof.conformance.case import HostScript
 from virtproof.conformance.compare import mnemonic
@@ -27,7 +27,7 @@ from virtproof.results import Check
 from virtproof.spec.cite import Cite
 from virtproof.spec.pci import CONFIG_ADDRESS, CONFIG_DATA
 from virtproof.vmm.engine import Engine
-from virtproof.vmm.machine import Machine
+from virtproof.vmm.machine import Irqchip, Machine
 
 ONES = (1 << 64) - 1
 MOST_ACTS = 255  # the guest calls for one by a byte, and 255 is none (accesses.c)
@@ -206,6 +206,17 @@ Step = (
 Steps = Iterable["Step | Steps"]  # what a driver's routine gives, and routines made of routines
 
 
+IOAPIC_SELECT, IOAPIC_WINDOW = 0xFEC0_0000, 0xFEC0_0010
+
+
+def io_apic(line: int, vector: int) -> Steps:
+    """The 8259s are closed, and this line of the I/O APIC is a vector of the first processor, level-triggered."""
+    yield Pic(0)
+    for index, value in ((0x11 + 2 * line, 0), (0x10 + 2 * line, 1 << 15 | vector)):
+        yield Store(IOAPIC_SELECT, 4, index)
+        yield Store(IOAPIC_WINDOW, 4, value)
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
     """An access, and what is said about the value that it observes."""
@@ -229,7 +240,7 @@ def script(
     cite: tuple[Cite, ...],
     build: Callable[[Machine], Any],
     *steps: Step | Steps,
-    irqchip: bool | Literal["kernel", "user"] | None = None,
+    irqchip: bool | Irqchip | None = None,
     pit: bool = False,
     vcpus: int = 1,
     **more: Any,
@@ -269,7 +280,7 @@ def walk(
     build: Callable[[Machine], Any],
     steps: tuple[Step, ...],
     seconds: float,
-    irqchip: bool | Literal["kernel", "user"] = False,
+    irqchip: bool | Irqchip = False,
     pit: bool = False,
     vcpus: int = 1,
 ) -> Iterator[Check]:

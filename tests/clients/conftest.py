@@ -1,4 +1,6 @@
-"""Programs that others wrote, on our devices: SeaBIOS, iPXE, Linux.  They run on the software engine.
+"""Programs that others wrote, on our devices: SeaBIOS, iPXE, Linux.
+
+They run on the software engine; iPXE on KVM, too, where that is the processor's own virtualization.
 
 What is quick runs everywhere; ``VIRTPROOF_CLIENTS=all`` runs what takes minutes too.
 """
@@ -6,15 +8,18 @@ What is quick runs everywhere; ``VIRTPROOF_CLIENTS=all`` runs what takes minutes
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.pc import EXITED
 from tests.clients.server import Server
+from virtproof.kvm import Kvm, KvmUnavailable
 from virtproof.lab import initramfs_linux
 from virtproof.lab.missing import Missing
 from virtproof.spec.fault import Fault
+from virtproof.vmm.engines.kvm import KvmEngine
 from virtproof.vmm.engines.software import SoftwareEngine
 
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
@@ -31,6 +36,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def engine(software: SoftwareEngine) -> SoftwareEngine:
     return software
+
+
+@pytest.fixture
+def hardware() -> Iterator[KvmEngine]:
+    """KVM; skips, with the reason, where it cannot be used, or interprets its guests."""
+    try:
+        kvm = Kvm.open()
+    except KvmUnavailable as fault:
+        pytest.skip(str(fault))
+    with kvm:
+        made = KvmEngine(kvm)
+        if made.backend.software is not False:
+            pytest.skip(f"{made.backend.name} is not known to run guests by hardware: firmware takes too long on it")
+        yield made
 
 
 @pytest.fixture(scope="session")

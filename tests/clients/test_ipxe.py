@@ -23,6 +23,13 @@ def booted_from_network(pc: Client, server: Server, address: bytes) -> None:
     assert "sent " in server.log
 
 
+@pytest.fixture(params=["software", pytest.param("hardware", marks=pytest.mark.kvm)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """The software engine, and KVM."""
+    made: Engine = request.getfixturevalue(request.param)
+    return made
+
+
 @pytest.mark.parametrize("model", NICS)
 def test_its_option_rom_boots_from_the_network(engine: Engine, seabios: bytes, server: Server, model: str) -> None:
     nic = NICS[model]

@@ -13,6 +13,7 @@ from virtproof.spec.pci import COMMAND, ConfigAddress
 from virtproof.vmm.bus import Bus
 from virtproof.vmm.devices.bus_card import BusCard
 from virtproof.vmm.devices.i440fx import HostBridge
+from virtproof.vmm.devices.ioapic import IoApic
 from virtproof.vmm.devices.piix3 import IsaBridge
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.pci.bus import ConfigPorts, PciBus
@@ -218,6 +219,16 @@ def last_one_counts(original: Any, self: PciBus, at: int, pin: int, level: bool)
     self._set_pirq((at // 8 - 1 + pin - 1) % 4, level)
 
 
+def without_effect(owner: Any, name: str) -> How:
+    return replaced(owner, name, lambda *rest: None)
+
+
+def edge_only(original: Any, self: IoApic, vector: int) -> None:
+    lines, self.lines = self.lines, 0
+    original(self, vector)
+    self.lines = lines
+
+
 def disable_ignored(original: Any, self: IsaBridge) -> None:
     kept = [self.function.config.get(0x60 + n, 1) for n in range(4)]
     for n, value in enumerate(kept):
@@ -296,6 +307,9 @@ MUTANTS = (
     line("pirq.disable_ignored",   "Bit 7 of a route is ignored",                        wrapped(IsaBridge, "_drive", disable_ignored),     "irq.pirq.disable"),
     line("pirq.old_stays",         "A line that is routed elsewhere stays high",         wrapped(IsaBridge, "_drive", old_line_stays),      "irq.pirq.reroute_live hostile.pirq.garbage"),
     line("pirq.last_counts",       "A shared line follows who changed last",             wrapped(PciBus, "set_pin", last_one_counts),       "irq.intx.shared_or.line"),
+    line("ioapic.eoi_ignored",     "The end of an interrupt leaves the line's bit set",  without_effect(IoApic, "eoi"),                     "irq.ioapic.intx irq.ioapic.intx_shared e1000.irq.ioapic", "e1000.irq.ioapic"),
+    line("ioapic.deaf",            "Lines come to the 8259s only",                       without_effect(IoApic, "set_line"),                "irq.ioapic.intx e1000.irq.ioapic", "e1000.irq.ioapic"),
+    line("ioapic.always_edge",     "What is level-triggered interrupts when it rises",   wrapped(IoApic, "eoi", edge_only),                 "irq.ioapic.intx_shared"),
     line("pirq.reserved",          "A route to a reserved number is one",                replaced(i440fx, "ROUTABLE", range(16)),           "irq.pirq.reserved"),
     line("pirq.not_ored",          "Two lines that go to one interrupt follow the last", wrapped(IsaBridge, "set_pirq", lambda original, self, pirq, level: [original(self, n, level) for n in range(4)]), "irq.intx.shared_or"),
     line("pirq.edge",              "A line that stays high interrupts once",             wrapped(IsaBridge, "_drive", lambda original, self: (original(self), [self._set_line(irq, False) for irq in self._driven])), "irq.intx.level_resample"),

@@ -5,7 +5,7 @@ through, whichever came first; ITR is the least time between two assertions, in 
 """
 
 from virtproof.conformance.case import Case
-from virtproof.conformance.device_script import ConfigRead, Handle, Interrupts, Pic
+from virtproof.conformance.device_script import ConfigRead, Handle, Interrupts, Pic, io_apic
 from virtproof.conformance.e1000 import AT, IRQ, ROUTED, VECTOR, cases, elapses, read, write
 from virtproof.spec.e1000 import ICR, ICS, IMC, IMS, ITR
 from virtproof.spec.pci import STATUS
@@ -37,6 +37,9 @@ CASES: tuple[Case, ...] = (
           write(IMS, 0x04), Interrupts(VECTOR, 2)),
     cause("e1000.irq.icr_read_drops", "Reading ICR drops the pin",
           write(IMS, 0x04), write(ICS, 0x04), pin(True), read(ICR, 0x04), pin(False)),
+    cause("e1000.irq.ioapic",         "Through the I/O APIC, too, the pin interrupts until the cause is gone",
+          ROUTED, io_apic(IRQ, 0x40), Handle(0x40, (write(IMC, 0xFFFF_FFFF),)), write(IMS, 0x04), write(ICS, 0x04), Interrupts(0x40, 1),
+          write(IMS, 0x04), Interrupts(0x40, 2), read(ICR, 0x04), write(IMS, 0x04), Interrupts(0x40, 2), priority=2),
     mask("e1000.irq.masked_pending",  "A cause that was masked interrupts when the mask lets it through",
          TAKEN, write(ICS, 0x80), Interrupts(VECTOR, 0), write(IMS, 0x80), Interrupts(VECTOR, 1)),
     throttle("e1000.irq.throttle",    "ITR keeps interrupts apart",

@@ -7,6 +7,8 @@ and interrupt again when the handler ends the interrupt without quieting all of 
 from virtproof.conformance.bus_rig import CARD, MEMORY, PLAIN_MEMORY, SECOND_MEMORY, BusRig, placed
 from virtproof.conformance.case import Case
 from virtproof.conformance.device_script import (
+    IOAPIC_SELECT,
+    IOAPIC_WINDOW,
     ConfigRead,
     ConfigWrite,
     Handle,
@@ -17,6 +19,7 @@ from virtproof.conformance.device_script import (
     Pic,
     Step,
     Store,
+    io_apic,
     script,
 )
 from virtproof.spec.bus_card import Register
@@ -27,6 +30,7 @@ SHARED = (Cite("PCI Local Bus Specification 3.0", "'Interrupt Pins'"),)
 CONTROL = (Cite("PCI Local Bus Specification 3.0", "'Device Control', Interrupt Disable"),)
 ELCR = (Cite("Intel 82371SB (PIIX3) data sheet", "'ELCR1 - Edge/Level Control Register'"),)
 PIN0 = (Cite("MultiProcessor Specification 1.4", "'I/O Interrupt Assignment Entries'"),)
+REDIRECTION = (Cite("Intel 82093AA (I/O APIC) data sheet", "'I/O Redirection Table Registers'"),)
 BRIDGE = 1 << 3
 LINE_B, LINE_C = 0x61, 0x62  # of slots 2 and 3
 IRQ10, IRQ11 = 0x2A, 0x2B
@@ -34,7 +38,6 @@ RAISE, LOWER = Store(MEMORY + Register.PIN, 4, 1), Store(MEMORY + Register.PIN, 
 RAISE_SECOND, LOWER_SECOND = Store(SECOND_MEMORY + Register.PIN, 4, 1), Store(SECOND_MEMORY + Register.PIN, 4, 0)
 OPEN = Pic(1 << 10 | 1 << 11, level=1 << 10 | 1 << 11)
 PIT_MODE, PIT_COUNTER = 0x43, 0x40
-IOAPIC_SELECT, IOAPIC_WINDOW = 0xFEC0_0000, 0xFEC0_0010
 
 
 RESERVED = (0, 1, 2, 8, 13)
@@ -93,6 +96,11 @@ CASES: tuple[Case, ...] = (
     script("irq.ioapic.gsi0_pin2", "The 8254 is at pin 2 of the I/O APIC", "irq_routing", PIN0, BusRig,
         Pic(0), Handle(0x40), Store(IOAPIC_SELECT, 4, 0x14), Store(IOAPIC_WINDOW, 4, 0x40), Store(IOAPIC_SELECT, 4, 0x15), Store(IOAPIC_WINDOW, 4, 0),
         Out(PIT_MODE, 1, 0x30), Out(PIT_COUNTER, 1, 0x00), Out(PIT_COUNTER, 1, 0x01), Interrupts(0x40, 1), pit=True),
+    script("irq.ioapic.intx", "A PCI pin comes through the I/O APIC, once for each time it is raised", "irq_routing", REDIRECTION, placed,
+        io_apic(11, 0x40), Handle(0x40, (LOWER,)), ConfigWrite(BRIDGE, LINE_B, 1, 11), Interrupts(0x40, 0), RAISE, Interrupts(0x40, 1), RAISE, Interrupts(0x40, 2),
+        ConfigWrite(BRIDGE, LINE_B, 1, 10), RAISE, Interrupts(0x40, 2), priority=2),
+    script("irq.ioapic.intx_shared", "... and again after its EOI while somebody still wants it", "irq_routing", REDIRECTION, placed,
+        io_apic(11, 0x40), ConfigWrite(BRIDGE, LINE_B, 2, 0x0B0B), Handle(0x40, (Host(quiet),)), RAISE, RAISE_SECOND, Interrupts(0x40, 2), priority=2),
     script("irq.reset.lines_low", "After a reset lines are low and routes 80H", "irq_routing", ROUTES, placed,
         Pic(0, level=1 << 11), ConfigWrite(BRIDGE, LINE_B, 1, 11), RAISE, Out(0xA0, 1, 0x0A), In(0xA0, 1, 0x08, mask=0x08), Host(reset),
         Out(0xA0, 1, 0x0A), In(0xA0, 1, 0, mask=0x08), ConfigRead(BRIDGE, 0x60, 4, 0x8080_8080), ConfigWrite(BRIDGE, LINE_B, 1, 11),
