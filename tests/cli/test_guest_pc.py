@@ -182,6 +182,7 @@ def test_disks_are_targets_or_luns_of_the_one_before(machine: Machine, image: Pa
     words = [
         "bus=lsi",
         "bus=pvscsi",
+        "bus=lsi,lun=3",
         "bus=lsi,media=cdrom",
         "bus=lsi,lun=3,cdrom,ro",
         "bus=pvscsi,lun=7",
@@ -193,7 +194,7 @@ def test_disks_are_targets_or_luns_of_the_one_before(machine: Machine, image: Pa
             for bus, targets in machine.targets.items()
         }
     assert kinds == {
-        "lsi": {0: {0: DiskUnit}, 1: {0: CdRomUnit, 3: CdRomUnit}, 2: {0: DiskUnit}},
+        "lsi": {0: {0: DiskUnit, 3: DiskUnit}, 1: {0: CdRomUnit, 3: CdRomUnit}, 2: {0: DiskUnit}},
         "pvscsi": {0: {0: DiskUnit, 7: DiskUnit}},
     }
 

@@ -77,7 +77,10 @@ def test_what_as_many_hosts_have_is_in_the_order_of_their_own_reports(folder: Fo
         folder.add(f"h{number}", replace(BAD, findings=(minor, NO_KVM, software, follows)))
     texts = [one.text for one in folder.merged().causes]
     assert texts == ["SVM is off in firmware", "KVM is software", "58 of 144 cases are skipped", "a minor thing"]
-    folder.add("h2", replace(BAD, findings=(follows,)))
+    folder.add("h2", replace(BAD, findings=(replace(minor, id="w", title="W", cause="b", cause_text="another"),)))
+    folder.add("h3", replace(BAD, findings=(replace(NO_KVM, id="v", title="V", cause="c", cause_text="grave"),)))
+    assert [one.text for one in folder.merged().causes][-2:] == ["grave", "another"], "both are first on their host"
+    folder.add("h4", replace(BAD, findings=(follows,)))
     assert folder.merged().causes[0].text == "58 of 144 cases are skipped", "the most frequent comes first"
 
 

@@ -97,6 +97,16 @@ def test_the_manifest_is_whole() -> None:
     assert check["image"] == done["image"]
 
 
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (3, 0), (4, 0), (5, 0), (64, 1), (130, 1)])
+def test_a_node_is_checked_again_where_no_run_was_made(tmp_path: Path, code: int, ends: int) -> None:
+    _, daemons = yaml.safe_load_all(MANIFEST.read_text())
+    check = daemons["spec"]["template"]["spec"]["initContainers"][0]
+    (tmp_path / "python3").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "python3").chmod(0o755)
+    here = {"PATH": f"{tmp_path}:/usr/bin:/bin", "NODE_NAME": "node"}
+    assert subprocess.run([*check["command"], *check["args"]], env=here, check=False).returncode == ends
+
+
 @pytest.mark.parametrize("file", [MANIFEST, SCRIPT], ids=lambda file: file.name)
 def test_they_call_virtproof_as_it_is(file: Path) -> None:
     (found,) = re.findall(r'virtproof\.pyz"? check (.*)', file.read_text())
