@@ -14,6 +14,7 @@ from virtproof.vmm.bus import Bus
 from virtproof.vmm.devices.bus_card import BusCard
 from virtproof.vmm.devices.i440fx import HostBridge
 from virtproof.vmm.devices.ioapic import IoApic
+from virtproof.vmm.devices.pic import Pic, PicPair, Step
 from virtproof.vmm.devices.piix3 import IsaBridge
 from virtproof.vmm.machine import Machine
 from virtproof.vmm.pci.bus import ConfigPorts, PciBus
@@ -310,6 +311,10 @@ MUTANTS = (
     line("ioapic.eoi_ignored",     "The end of an interrupt leaves the line's bit set",  without_effect(IoApic, "eoi"),                     "irq.ioapic.intx irq.ioapic.intx_shared e1000.irq.ioapic", "e1000.irq.ioapic"),
     line("ioapic.deaf",            "Lines come to the 8259s only",                       without_effect(IoApic, "set_line"),                "irq.ioapic.intx e1000.irq.ioapic", "e1000.irq.ioapic"),
     line("ioapic.always_edge",     "What is level-triggered interrupts when it rises",   wrapped(IoApic, "eoi", edge_only),                 "irq.ioapic.intx_shared"),
+    line("pic.icw2",               "ICW2 of the slave is the master's",                  wrapped(Pic, "_write_data", lambda original, self, value: original(self, 0x08 if self.step is Step.ICW2 else value)), "irq.pic.icw"),
+    line("pic.icw3",               "The slave is at no line",                            wrapped(PicPair, "set_line", lambda original, self, line, level: original(self, line, level) if line < 8 else None), "irq.pic.icw"),
+    line("pic.no_eoi",                "An end of interrupt ends nothing",                   without_effect(Pic, "_operate"),                   "irq.pic.icw"),
+    line("pic.icw1",               "What comes after ICW1 are masks",                    without_effect(Pic, "_initialize"),                "irq.pic.icw"),
     line("pirq.reserved",          "A route to a reserved number is one",                replaced(i440fx, "ROUTABLE", range(16)),           "irq.pirq.reserved"),
     line("pirq.not_ored",          "Two lines that go to one interrupt follow the last", wrapped(IsaBridge, "set_pirq", lambda original, self, pirq, level: [original(self, n, level) for n in range(4)]), "irq.intx.shared_or"),
     line("pirq.edge",              "A line that stays high interrupts once",             wrapped(IsaBridge, "_drive", lambda original, self: (original(self), [self._set_line(irq, False) for irq in self._driven])), "irq.intx.level_resample"),

@@ -26,7 +26,7 @@ def line(gsi: int) -> tuple[SetLine, SetLine]:
 
 # fmt: off
 CASES: tuple[Case, ...] = (
-    pic("int.pic.init",         "ICW2 sets the first vector",                              "pic_base",    (0x24, 0, 0x64, 0),           acts=line(4), refs=("irq.pic.icw",)),
+    pic("int.pic.init",         "ICW2 sets the first vector",                              "pic_base",    (0x24, 0, 0x64, 0),           acts=line(4)),
     pic("int.pic.imr",          "A masked line waits until it is unmasked",                "pic_mask",    (0, 0x24, 0),                 acts=line(4)),
     pic("int.pic.imr_read",     "IMR reads what was written",                              "pic_imr",     (0xA5, 0x5A, 0x5A, 0xA5)),
     pic("int.pic.eoi_ns",       "A line waits for the EOI of a more urgent one",           "pic_eoi",     (0x23, 0, 1 << 3, 0x25, 0, 1 << 5, 0), acts=(SetLine(3, True), SetLine(3, False), SetLine(5, True)), refs=("int.pic.read_isr",)),
