@@ -417,6 +417,49 @@ TEST(carried_by_interrupt)               /* the same, one at a time; argument 2:
     observe(right);
 }
 
+TEST(speak)                              /* argument 1: packets, 2: who, of at most 4; observes what was heard from each */
+{
+    unsigned heard[5] = {0};
+    u8 source[6] = {2, 0, 0, 0, 1, arguments[2]};
+    count = MOST;
+    start(RCTL_BAM);
+    by_cable();
+    host(0);                             /* all are plugged in */
+    for (u32 n = 0; n < arguments[1]; n++) {
+        u8 *frame = frames[tail];
+        make(frame, MARKED, n);
+        memset(frame, 255, 6);
+        memcpy(frame + 6, source, 6);
+        queue(frame, MARKED | CMD_EOP | CMD_IFCS | CMD_RS, 0);
+    }
+    put(TDT, tail);
+    wait_sent();
+    host(1);                             /* all have spoken, and all is delivered */
+    for (; rx[head].status & RX_DD; head = (head + 1) % count) {
+        heard[buffers[head][11] < 4 ? buffers[head][11] : 4]++;
+        rx[head].status = 0;
+    }
+    for (unsigned who = 0; who < 5; who++)
+        observe(heard[who]);
+}
+
+TEST(flood)                              /* argument 1: rounds of so many packets as 2 says, 3: bytes of one */
+{
+    u32 done = 0;
+    count = MOST;
+    start(RCTL_BAM);
+    by_cable();
+    for (u64 round = 0; round < arguments[1]; round++) {
+        for (unsigned n = 0; n < arguments[2]; n++)
+            queue_marked(n, arguments[3]);
+        put(TDT, tail);
+        if (wait_sent())
+            done += arguments[2];
+        host(0);                         /* time passes */
+    }
+    observe(done);
+}
+
 /* A frame of TCP over IPv4 with so much data; sums are left to the adapter, whose seed has the length or not. */
 static void make_tcp(u8 *at, u32 data, bool with_length)
 {

@@ -144,6 +144,44 @@ TEST(wrap)                               /* argument 1: frames, 2: how many at a
     observe(memory->tx.used.index);
 }
 
+TEST(speak)                              /* argument 1: packets, 2: who, of at most 4; observes what was heard from each */
+{
+    unsigned heard[5] = {0};
+    u32 length;
+    u8 source[6] = {2, 0, 0, 0, 1, arguments[2]};
+    start(false);
+    fill(ENTRIES / 2);
+    host(0);                             /* all are plugged in */
+    for (u32 n = 0; n < arguments[1]; n++) {
+        u8 *frame = memory->outgoing[memory->tx.filled % ENTRIES] + HEADER;
+        queue_frame(n, PATTERN);
+        memset(frame, 255, 6);
+        memcpy(frame + 6, source, 6);
+    }
+    ring(&memory->tx);
+    host(1);                             /* all have spoken, and all is delivered */
+    while (came(&memory->rx)) {
+        u8 who = memory->incoming[take(&memory->rx, &length) % ENTRIES][HEADER + 11];
+        heard[who < 4 ? who : 4]++;
+    }
+    for (unsigned who = 0; who < 5; who++)
+        observe(heard[who]);
+}
+
+TEST(flood)                              /* argument 1: rounds of so many packets as 2 says, 3: bytes of one */
+{
+    start(false);
+    for (u64 round = 0; round < arguments[1]; round++) {
+        for (unsigned n = 0; n < arguments[2]; n++)
+            queue_frame(n, arguments[3]);
+        ring(&memory->tx);
+        while (__atomic_load_n(&memory->tx.used.index, __ATOMIC_ACQUIRE) != memory->tx.filled)
+            pause();
+        host(0);                         /* time passes */
+    }
+    observe(memory->tx.filled);
+}
+
 int main(void)
 {
     run_test();

@@ -338,10 +338,10 @@ MUTANTS = (
     card("vmxnet3.groups_oob",   "A table of groups that is nowhere leaves the old one", wrapped(RxFilter, "set_groups", lambda original, self, table: original(self, table or b"\x01\x00\x5e\x00\x00\x01")), "hostile.vmxnet3.mfTable_huge"),
     card("vmxnet3.ecr_memory",   "ECR without a shared area writes to address 696", wrapped(Vmxnet3, "_acknowledge", lambda original, self, value: original(self, value) if self._active else self._write(696, bytes(4))), "hostile.vmxnet3.ecr_no_shared"),
 
-    card("switch.segments",      "All segments of a switch are one",               wrapped(Switch, "port", no_segments), "vmxnet3.rx.segments"),
-    card("switch.silent",        "A switch forwards nothing",                      replaced(Switch, "_forward", lambda self, source, frame: None), "vmxnet3.rx.segments"),
-    card("rate.twice",           "A limit lets twice its rate pass",               wrapped(TokenBucket, "__init__", faster), "vmxnet3.tx.rate_limit"),
-    card("rate.slow",            "A limit lets little of its rate pass",           wrapped(TokenBucket, "__init__", slower), "vmxnet3.tx.rate_limit"),
-    card("rate.none",            "There is no limit",                              replaced(RateLimit, "send", lambda self, frame: self._port.send(frame)), "vmxnet3.tx.rate_limit"),
+    card("switch.segments",      "All segments of a switch are one",               wrapped(Switch, "port", no_segments), "vmxnet3.rx.segments e1000.rx.segments virtio.net.segments", "*.segments"),
+    card("switch.silent",        "A switch forwards nothing",                      replaced(Switch, "_forward", lambda self, source, frame: None), "vmxnet3.rx.segments e1000.rx.segments virtio.net.segments", "*.segments"),
+    card("rate.twice",           "A limit lets twice its rate pass",               wrapped(TokenBucket, "__init__", faster), "vmxnet3.tx.rate_limit e1000.tx.rate_limit virtio.net.rate_limit", "*.rate_limit"),
+    card("rate.slow",            "A limit lets little of its rate pass",           wrapped(TokenBucket, "__init__", slower), "vmxnet3.tx.rate_limit e1000.tx.rate_limit virtio.net.rate_limit", "*.rate_limit"),
+    card("rate.none",            "There is no limit",                              replaced(RateLimit, "send", lambda self, frame: self._port.send(frame)), "vmxnet3.tx.rate_limit e1000.tx.rate_limit virtio.net.rate_limit", "*.rate_limit"),
 )
 # fmt: on

@@ -7,7 +7,13 @@ itself where nobody has, and asks nothing of the host: it runs on any machine th
 from functools import partial
 
 from virtproof.conformance.case import Case
-from virtproof.conformance.e1000 import programs, with_loopback
+from virtproof.conformance.e1000 import AT, MAC, MANUAL, programs, with_loopback
+from virtproof.conformance.slices import Slice, sliced
+from virtproof.spec.cite import Cite
+from virtproof.vmm.board import Board
+from virtproof.vmm.devices.e1000.nic import E1000
+from virtproof.vmm.machine import Machine
+from virtproof.vmm.network.port import Port
 
 AN_545 = partial(with_loopback, model="82545em")
 VP = 8 << 32
@@ -16,6 +22,11 @@ DONE, LAST = 1 << 32, 3 << 32
 
 driver = programs("e1000", "'General Initialization and Reset Operation'")
 eeprom = programs("e1000", "'EEPROM Address Map', 'Checksum Word Calculation (Word 3Fh)'")
+
+
+def plug(machine: Machine, port: Port) -> None:
+    Board(machine).add(E1000(MAC, port, machine.after), slot=AT >> 3)
+
 
 # fmt: off
 CASES: tuple[Case, ...] = (
@@ -33,5 +44,6 @@ CASES: tuple[Case, ...] = (
     driver("e1000.drv.filters",      "Only frames that the filters let in come back",            "filters", (1, 0, 0, 1, 1, 0)),
     driver("e1000.drv.small_buffers", "A frame comes back in three buffers",                     "small_buffers", (DONE | 256, DONE | 256, LAST | 88, 0)),
     driver("e1000.drv.reset",        "A reset clears the rings and loads the address",           "reset", (0, 0, 0, 0, 0, 0, 0, 1)),
+    *sliced(Slice("e1000", "e1000", (Cite(MANUAL, "'Packet Transmission', 'Packet Reception'"),), plug), "e1000.rx.segments", "e1000.tx.rate_limit"),
 )
 # fmt: on

@@ -14,6 +14,7 @@ from virtproof.conformance.compare import mnemonic
 from virtproof.conformance.guest import GuestStopped, check_program, run_program
 from virtproof.conformance.scsi_rig import SECTORS as SCSI_SECTORS
 from virtproof.conformance.scsi_rig import driver_of
+from virtproof.conformance.slices import Slice, sliced
 from virtproof.conformance.virtio import BAR, CONTENT, FUNCTION, MAC, MSIX, PORTS, SECTORS, Medium, virtio
 from virtproof.guest_payloads.trampoline import Mode
 from virtproof.results import Check
@@ -146,6 +147,7 @@ CASES: tuple[Case, ...] = (
     driven("virtio.net.polled", "A driver that polls gets back all that it sends, many times round its rings", "'Packet Transmission'", looped, "virtio_net", "polled", 600, 30, SIZE, observations=(600, 20)),
     driven("virtio.net.unplaced", "... and one that places the windows itself", "'PCI Device Layout'", unplaced, "virtio_net", "polled", 60, 30, SIZE, observations=(60, 2)),
     driven("virtio.net.by_interrupt", "A driver that halts is woken for each packet", "'MSI-X Vector Configuration'", looped, "virtio_net", "by_interrupt", 64, 1, SIZE, observations=(64, 64), irqchip=True),
+    *sliced(Slice("virtio", "virtio_net", (virtio("'Network Device', 'Device Operation'"),), plug), "virtio.net.segments", "virtio.net.rate_limit"),
     driven("virtio.blk.capacity_driver", "A driver reads how large the disk is", "'Block Device', 'Device configuration layout'", disk, "virtio_blk", "capacity", observations=(SECTORS, 512)),
     driven("virtio.blk.written", "What a driver has written and flushed it reads again", DISK, disk, "virtio_blk", "written", SECTORS, 16, observations=(2 * SECTORS + 1, SECTORS, 2 * SECTORS // 16 + 1)),
     driven("virtio.blk.by_interrupt", "A driver that halts is woken for each request", DISK, disk, "virtio_blk", "by_interrupt", 32, observations=(32, sum(CONTENT[: 32 * 512 : 512]), 32), irqchip=True),
