@@ -1,7 +1,7 @@
 """Slices of a network, by any adapter: guests on different segments of a switch, and a limit of what one may send.
 
-Each adapter's driver has the tests ``speak`` and ``flood`` (guest_payloads/devices).  The limit counts by a clock of the
-case's own.
+Each adapter's driver has the tests ``speak`` and ``flood`` (guest_payloads/devices).  The limit counts by a clock of
+the case's own.
 """
 
 from __future__ import annotations
