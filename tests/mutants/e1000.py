@@ -123,6 +123,12 @@ def pulsed(original: Any, self: Interrupts) -> None:
         self._set_line(False)
 
 
+def still_quiet(original: Any, self: Interrupts) -> None:
+    quiet, self._quiet = self._quiet, None
+    original(self)
+    self._quiet = quiet
+
+
 def take_quietly(self: Interrupts) -> int:
     causes, self.causes = self.causes, 0
     return causes
@@ -169,6 +175,8 @@ MUTANTS = (
     adapter("e1000.rdlen",         "RDLEN keeps all bits",                               keeps(e1000.RDLEN, e1000.TDLEN),                   "e1000.reg.rdlen_mask"),
     adapter("e1000.rdt",           "Tails keep all bits",                                keeps(e1000.RDT, e1000.TDT),                       "e1000.reg.rdt_16bit"),
     adapter("e1000.tdbal",         "TDBAL keeps its low bits",                           keeps(e1000.TDBAL),                                "e1000.reg.rdbal_align"),
+    adapter("e1000.pba",           "PBA's upper half stays",                             reads(e1000.PBA, lambda v: v & 0xFFFF | 0x10 << 16), "e1000.reg.pba"),
+    adapter("e1000.ee_rst",        "EE_RST does nothing",                                without(E1000, "_extended_control"),               "e1000.reg.ee_rst"),
     adapter("e1000.xdctl",         "TXDCTL and RXDCTL cannot be written",                keeps(e1000.TXDCTL, e1000.RXDCTL, mask=0),         "e1000.xdctl.enable"),
 
     adapter("e1000.imc",           "IMC does nothing",                                   writes(e1000.IMC, lambda v: 0),                    "e1000.reg.ims_set_imc_clear e1000.irq.level"),
@@ -181,6 +189,7 @@ MUTANTS = (
     adapter("e1000.icr_no_drop",   "Reading ICR leaves the pin",                         replaced(Interrupts, "take", take_quietly),        "e1000.irq.icr_read_drops"),
     adapter("e1000.ims_late",      "A mask counts for later causes only",                replaced(Interrupts, "set_mask", mask_quietly),    "e1000.irq.masked_pending e1000.irq.level"),
     adapter("e1000.itr",           "ITR does nothing",                                   without(E1000, "_throttle"),                       "e1000.irq.throttle"),
+    adapter("e1000.itr_reset",     "A reset leaves the time between interrupts running", wrapped(Interrupts, "reset", still_quiet),         "e1000.irq.throttle_reset"),
     adapter("e1000.itr_unit",      "ITR counts in other units",                          replaced(interrupts, "THROTTLE_NS", 255),          "e1000.irq.throttle"),
     adapter("e1000.delay",         "Delays are none",                                    wrapped(Delay, "start", lambda original, self, delay, limit: original(self, 0, 0)), "e1000.tx.idle_delay e1000.rx.delay"),
 

@@ -193,6 +193,14 @@ def matches(change: Callable[[Filter, bytes, Match], Match]) -> How:
     return wrapped(Filter, "match", lambda original, self, frame: change(self, frame, original(self, frame)))
 
 
+def not_counted(which: Statistic) -> How:
+    def count(original: Any, self: Statistics, what: Statistic, n: int = 1) -> None:
+        if what != which:
+            original(self, what, n)
+
+    return wrapped(Statistics, "count", count)
+
+
 def cfi_is(change: Callable[[int], int]) -> How:
     return wrapped(Filter, "_vlan_allowed", lambda original, self, frame, rctl: original(self, frame, change(rctl)))
 
@@ -308,6 +316,10 @@ MUTANTS = (
     adapter("e1000.cfien",         "CFIEN does nothing",                                 cfi_is(lambda rctl: rctl & ~Rctl.cfien.mask),      "e1000.rx.cfi"),
     adapter("e1000.cfien_always",  "CFI of a tag always counts",                         cfi_is(lambda rctl: rctl | Rctl.cfien.mask),       "e1000.rx.cfi e1000.rx.filter_vlan"),
     adapter("e1000.cfi",           "CFI of RCTL does not count",                         cfi_is(lambda rctl: rctl & ~Rctl.cfi.mask),        "e1000.rx.cfi"),
+    adapter("e1000.undersize",     "Short frames are not counted",                       not_counted(Statistic.RUC),                        "e1000.rx.undersize"),
+    adapter("e1000.rnbc",          "A want of buffers is not counted",                   not_counted(Statistic.RNBC),                       "e1000.rx.rdt_ownership"),
+    adapter("e1000.kinds",         "Each frame is counted as one to a single address",   wrapped(Statistics, "received", lambda original, self, frame: original(self, b"\0" + frame[1:])), "e1000.stats.kinds"),
+    adapter("e1000.rst_stats",     "A reset leaves the statistics",                      without(Statistics, "reset"),                      "e1000.stats.kinds"),
     adapter("e1000.null",          "A buffer at 0 is one",                               wrapped(Receiver, "_buffers", lambda original, self, *rest: [address or 0x30_0000 for address in original(self, *rest)]), "e1000.rx.null_buffer"),
 
     adapter("e1000.outside",       "Heads and tails outside of a ring count",            wrapped(Ring, "now", outside_too),    "hostile.e1000.tdt_beyond"),

@@ -192,6 +192,10 @@ MUTANTS = (
     pc("rtc.flags",        "Reading C clears nothing",                    wrapped(Rtc, "_take_flags", flags_stay),                   "rtc.c.read_clear"),
     pc("rtc.period",       "No flag rises",                                wrapped(Rtc, "_settle", lambda original, self: None),      "rtc.pie.rate rtc.uie"),
     pc("rtc.wildcard",     "Alarm bytes of C0H match nothing",            replaced(Rtc, "_choices", alarm_exact),                    "rtc.alarm"),
+    pc("rtc.rate_low",     "RS = 1 and 2 are as fast as the others say",  replaced(Rtc, "_period", property(lambda self: 1 << self._a.rs - 1 if self._a.rs else 0)), "rtc.pie.rate_low"),
+    pc("rtc.divider",      "A divider that is released begins a second",  wrapped(Rtc, "_start", lambda original, self, phase: original(self, 0)), "rtc.regA.divider"),
+    pc("rtc.pm_lost",      "PM is lost in what is set",                   wrapped(Rtc, "_hour", lambda original, self, value: original(self, value & 0x7F)), "rtc.time.12h_set"),
+    pc("rtc.year",         "The year that is written is not taken",       wrapped(Rtc, "_decoded", lambda original, self, registers: original(self, {**registers, Cell.YEAR: 0x26})), "rtc.time.12h_set"),
     pc("rtc.no_timer",     "No interrupt comes by itself",                without(Rtc, "_arm"),                                      "rtc.uie rtc.pie.irqs"),
     pc("rtc.memory",       "The RAM's size is not in the clock's memory", replaced(wiring, "cmos", lambda ram, vcpus: {}),           "rtc.mem.ext_3031 rtc.mem.ext_3435 rtc.mem.high_5b5d"),
 

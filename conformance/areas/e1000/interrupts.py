@@ -7,7 +7,7 @@ through, whichever came first; ITR is the least time between two assertions, in 
 from virtproof.conformance.case import Case
 from virtproof.conformance.device_script import ConfigRead, Handle, Interrupts, Pic, io_apic
 from virtproof.conformance.e1000 import AT, IRQ, ROUTED, VECTOR, cases, elapses, read, write
-from virtproof.spec.e1000 import ICR, ICS, IMC, IMS, ITR
+from virtproof.spec.e1000 import CTRL, ICR, ICS, IMC, IMS, ITR, Ctrl
 from virtproof.spec.pci import STATUS
 
 mask = cases("'Interrupt Mask Set/Read Register (IMS)', 'Interrupt Mask Clear Register (IMC)'")
@@ -45,5 +45,8 @@ CASES: tuple[Case, ...] = (
     throttle("e1000.irq.throttle",    "ITR keeps interrupts apart",
              write(ITR, 1000), write(IMS, 0x04), write(ICS, 0x04), pin(True), read(ICR, 0x04), write(ICS, 0x04), pin(False),
              elapses(255_999), pin(False), elapses(1), pin(True), priority=2),
+    throttle("e1000.irq.throttle_reset", "... not beyond a reset",
+             write(ITR, 1000), write(IMS, 0x04), write(ICS, 0x04), pin(True), write(CTRL, Ctrl.rst.mask), pin(False),
+             write(IMS, 0x04), write(ICS, 0x04), pin(True), priority=3),
 )
 # fmt: on

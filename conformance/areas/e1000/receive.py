@@ -9,6 +9,7 @@ from virtproof.conformance.case import Case
 from virtproof.conformance.device_script import Handle, Host, Interrupts, Pic, Put
 from virtproof.conformance.e1000 import (
     BROADCAST,
+    GROUP,
     IRQ,
     ROUTED,
     RX_RING,
@@ -100,7 +101,7 @@ CASES: tuple[Case, ...] = (
               write(RDTR, 1000), receiver(), arrives(frame(60)), elapses(1_000_000), arrives(frame(60)), elapses(1_023_999), read(ICR, 0), elapses(1), read(ICR, RXT0),
               arrives(frame(60)), read(ICR, 0), write(RDTR, 1 << 31 | 1000), read(ICR, RXT0), read(RDTR, 1000), write(RDTR, 1 << 31 | 1000), read(ICR, 0), priority=3),
     ring("e1000.rx.rdt_ownership",     "The descriptor at the tail is not the adapter's",
-         receiver(tail=0), arrives(frame(60), taken=False), read(ICR, RXO), MISSED, read(RDH, 0), untouched(0)),
+         receiver(tail=0), arrives(frame(60), taken=False), read(ICR, RXO), MISSED, read(Statistic.RNBC, 1), read(RDH, 0), untouched(0)),
     ring("e1000.rx.rdt_last",          "The descriptor before the tail is the adapter's",
          receiver(tail=2), arrives(frame(60), frame(61)), arrives(frame(62), taken=False), read(RDH, 2), stored(1, frame(61)), untouched(2)),
     interrupt("e1000.rx.rxdmt0",       "RXDMT0 comes when half of the ring is left",
@@ -115,6 +116,11 @@ CASES: tuple[Case, ...] = (
             receiver(), arrives(frame(2000)), read(RDH, 0), read(Statistic.ROC, 1), write(RCTL, Rctl(0).but(en=1, lpe=1, secrc=1)), arrives(frame(2000)), received(0, 2000, LAST), priority=2),
     control("e1000.rx.disabled",       "A disabled receiver drops frames silently",
             receiver(en=0, bam=1, secrc=1), arrives(frame(60)), read(RDH, 0), read(ICR, 0), NOTHING_MISSED, untouched(0)),
+    control("e1000.rx.undersize",      "What is shorter than a header is counted, and nothing else",
+            receiver(), arrives(frame(13)), read(RDH, 0), read(Statistic.RUC, 1), read(ICR, 0), untouched(0), priority=3),
+    control("e1000.stats.kinds",       "Broadcasts and groups' frames are counted apart; a reset forgets all",
+            receiver(en=1, secrc=1, bam=1, mpe=1), arrives(frame(60, BROADCAST), frame(60, GROUP), frame(60, GROUP), frame(60)),
+            read(Statistic.BPRC, 1), read(Statistic.MPRC, 2), write(CTRL, Ctrl.rst.mask), read(Statistic.GPRC, 0), priority=3),
     ring("e1000.rx.queue_resume",      "Frames come again when there are descriptors",
          receiver(tail=0), arrives(frame(60), taken=False), Host(lambda rig: [check("told of room", 0, rig.readies)]), write(RDT, 8),
          Host(lambda rig: [check("told of room", 1, rig.readies)]), arrives(frame(60)), received(0, 60, LAST), stored(0, frame(60))),

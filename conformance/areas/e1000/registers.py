@@ -65,6 +65,10 @@ CASES: tuple[Case, ...] = (
     register("e1000.xdctl.enable",   "Bit 25 of TXDCTL and RXDCTL is kept, and goes at once",
              *(step for at in (e1000.TXDCTL, e1000.RXDCTL) for step in
                (write(at, 1 << 25), read(at, 1 << 25), write(at, 0), read(at, 0)))),
+    register("e1000.reg.pba",        "What PBA does not give to receiving is for transmitting",
+             read(e1000.PBA, 0x0010_0030), write(e1000.PBA, 0x28), read(e1000.PBA, 0x0018_0028), priority=3),
+    reset("e1000.reg.ee_rst",        "CTRL_EXT.EE_RST loads the address anew, and clears itself",
+          write(RA, 0), write(e1000.CTRL_EXT, 1 << 13), read(RA, 0x1200_5452), read(e1000.CTRL_EXT, 0, 1 << 13), priority=3),
     reset("e1000.reg.rst_phy",       "CTRL.RST leaves the PHY and its link",
           write(e1000.MDIC, 0x0424_0001), RESET, read(STATUS, 2, 2), write(e1000.MDIC, 0x0824_0000), read(e1000.MDIC, 1, 0xFFFF)),
     ctrl("e1000.reg.ctrl_phy_rst",   "CTRL.PHY_RST takes the link down", write(CTRL, Ctrl.phy_rst.mask | 0x0014_0240), read(STATUS, 0, 2)),
