@@ -204,6 +204,13 @@ def masks_ignored(original: Any, self: Interrupts, number: int) -> None:
     self._masked = masked
 
 
+def left_unmasked(original: Any, self: Interrupts) -> int:
+    masked = self._masked
+    cause = int(original(self))
+    self._masked = masked
+    return cause
+
+
 def sticky(original: Any, self: Interrupts) -> int:
     pending = self._pending
     cause = int(original(self))
@@ -328,6 +335,7 @@ MUTANTS = (
     card("vmxnet3.irq_automask", "Interrupts do not mask themselves",              after_activation(lambda self: setattr(self.interrupts, "auto_mask", False)), "vmxnet3.irq.automask"),
     card("vmxnet3.irq_always",   "Interrupts always mask themselves",              after_activation(lambda self: setattr(self.interrupts, "auto_mask", True)), "vmxnet3.irq.tx"),
     card("vmxnet3.icr",          "ICR reads 0",                                    reads(Register.ICR, lambda value: 0), "vmxnet3.irq.intx_icr"),
+    card("vmxnet3.icr_unmasked", "Reading ICR leaves the interrupt unmasked",      wrapped(Interrupts, "cause", left_unmasked), "vmxnet3.irq.intx_automask"),
     card("vmxnet3.icr_sticky",   "Reading ICR changes nothing",                    wrapped(Interrupts, "cause", sticky), "vmxnet3.irq.intx_icr"),
     card("vmxnet3.disable_all",  "The bit that switches interrupts off does not count", replaced(Vmxnet3, "_interrupts_allowed", lambda self: self._active is not None), "vmxnet3.irq.disable_all"),
 
