@@ -340,6 +340,7 @@ FUSION_MPT = (
     chip("lsi-dwords", "replies come in dwords", after(Handshake, "halfword", skips), "lsi.db.reply_16bit"),
     chip("lsi-restart", "an acknowledgement begins a reply anew", after(Handshake, "acknowledge", rereads), "lsi.db.linux_int_ack"),
     chip("lsi-endless", "a handshake never ends", wrapped(Handshake, "acknowledge", never_ends), "lsi.db.end_handshake"),
+    chip("lsi-untold", "a handshake without a reply ends unannounced", replaced(Handshake, "taken", lambda self: None), "lsi.tm.by_handshake"),
     chip("lsi-unmasked", "interrupts are not masked after reset", after(LsiMpt, "__init__", lambda self, *rest, **more: setattr(self, "_mask", 0)), "lsi.mask.reset"),
     chip("lsi-mask-bits", "all bits of the mask can be written", replaced(mpt, "INTERRUPTS", 0xFFFF_FFFF), "lsi.mask.bits"),
     chip("lsi-no-reply-bit", "replies do not show in HostInterruptStatus", replaced(mpt, "REPLY_INTERRUPT", 0), "lsi.istatus.reply_bit lsi.irq.intx lsi.irq.msi lsi.drv.interrupts"),

@@ -41,7 +41,7 @@ from virtproof.conformance.mpt_driver import (
 )
 from virtproof.conformance.scsi_rig import FUNCTION, SLOW, elapse, read10
 from virtproof.spec import fusion_mpt as mpt
-from virtproof.spec.fusion_mpt import Function, IocState, TaskType
+from virtproof.spec.fusion_mpt import Function, IocState, TaskMgmt, TaskType
 
 rule = rules("scsi_lsi")
 second = rules("scsi_lsi", priority=2)
@@ -147,6 +147,10 @@ CASES: tuple[Case, ...] = (
         post(4), context(4)),
     second("lsi.tm.bus_reset", "A bus reset terminates everything", "SCSI Task Management",
         WAITING, manage(2, TaskType.RESET_BUS), post(2), told(0, 0, 0x48), told(1, 1, 0x48), told(2, 2, 0, moved=2), elapse(10 * SLOW), EMPTY),
+    second("lsi.tm.by_handshake", "Task management by a handshake: its end is announced, its reply is in the FIFO", HANDSHAKE,
+        started(), ask(TaskMgmt(0, 0, Function.SCSI_TASK_MGMT, TaskType.RESET_BUS, 0, CONTEXT + 3, bytes(8), 0).pack()),
+        get(mpt.HOST_INTERRUPT_STATUS, 9, 9), ACKNOWLEDGE, get(mpt.HOST_INTERRUPT_STATUS, 8, 9), doorbell(0x2200_0000), told(0, 3, 0, moved=0),
+        refs=("lsi.tm.bus_reset",)),
     second("lsi.diag.wrseq", "The keys allow writes to the diagnostic register", "WriteSequence",
         get(mpt.DIAGNOSTIC, 0), put(mpt.DIAGNOSTIC, 4), KEYS[:-1], get(mpt.DIAGNOSTIC, 0), put(mpt.WRITE_SEQUENCE, 0xD), get(mpt.DIAGNOSTIC, 0x80),
         put(mpt.WRITE_SEQUENCE, 0xFF), get(mpt.DIAGNOSTIC, 0)),

@@ -478,7 +478,9 @@ def test_resets_by_task_management(waiting: Driver) -> None:
 
 def test_task_management_by_handshake_answers_in_the_fifo(waiting: Driver) -> None:
     waiting.begin(TaskMgmt(1, 0, 1, TaskType.TARGET_RESET, 0, 9, bytes(8), 0).pack())
+    assert waiting.get(mpt.HOST_INTERRUPT_STATUS) & 1, "Linux waits for it"
     waiting.put(mpt.HOST_INTERRUPT_STATUS, 0)
+    assert waiting.get(mpt.HOST_INTERRUPT_STATUS) & 1 == 0
     assert waiting.get(mpt.DOORBELL) == 0x22000000
     assert len(waiting.replies()) == 3
 

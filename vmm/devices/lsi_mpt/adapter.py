@@ -156,6 +156,7 @@ class LsiMpt:
         elif self._handshake.wants_data:
             request = self._handshake.put(value)
             if request is not None:
+                self._handshake.taken()
                 self._handle(request.ljust(mpt.FRAME, b"\0"), self._handshake.reply)
         elif command.function == Function.IO_UNIT_RESET:
             self._hard_reset()

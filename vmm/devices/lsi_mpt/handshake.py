@@ -1,7 +1,8 @@
 """Messages through the doorbell: a request dword by dword, its reply in halfwords.
 
 LSI Fusion-MPT MPI 1.5 interface, "Doorbell" and "Handshake".  The doorbell interrupt announces each halfword and, after
-the last, the end; writing HostInterruptStatus acknowledges it.  Replies may be read without acknowledging either.
+the last, the end, also of a reply without one; writing HostInterruptStatus acknowledges it.  Replies may be read
+without acknowledging either.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Handshake:
 
     def reply(self, data: bytes) -> None:
         self._reply, self._at, self.interrupt = data, 0, True
+
+    def taken(self) -> None:
+        """Tell that the request was taken; what there is to say of it comes through the reply FIFO."""
+        self.interrupt = True
 
     def halfword(self) -> int:
         """Read on in the reply; behind its end are zeros."""
