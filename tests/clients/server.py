@@ -29,11 +29,12 @@ class Quiet(SimpleHTTPRequestHandler):
         self.server.asked.append((self.path, int(code)))  # type: ignore[attr-defined]
 
 
-class Echo(socketserver.StreamRequestHandler):
-    """Takes all that comes and then sends it back: what came was right when what returns is."""
+class Echo(socketserver.BaseRequestHandler):
+    """Sends back what comes: that was right when what returns is."""
 
     def handle(self) -> None:
-        self.wfile.write(self.rfile.read())
+        while data := self.request.recv(1 << 16):
+            self.request.sendall(data)
 
 
 class Server:

@@ -54,6 +54,11 @@ SILENT = r".*-(config|event-1|control|event)"  # nothing happens that these woul
 LEASE = """#!/bin/sh
 if [ $1 = bound ]; then ip addr add $ip/24 dev $interface; fi
 """
+# All at once, so that there is more to send than fits into a frame.
+ECHOED = f"""#!/bin/sh
+dd if=/blob bs={len(BLOB)} 2>/dev/null &
+head -c {len(BLOB)} | md5sum >/echoed
+"""
 INIT = f"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -62,7 +67,7 @@ for name in $(sed 's/:.*//; s/.*\\///; s/\\.ko.*//' /lib/modules/*/modules.dep);
 for nic in /sys/class/net/eth*; do
     name=${{nic##*/}}; ip link set $name up
     udhcpc -i $name -n -q -t 10 -s /lease >/dev/null 2>&1 && echo "LEASE $(cat $nic/address)"
-    echo "ECHO $(cat $nic/address) $(nc {ADDRESS} {ECHO} </blob | md5sum)"
+    echo "ECHO $(cat $nic/address) $(nc {ADDRESS} {ECHO} -e /echo; cat /echoed)"
     grep $name /proc/interrupts
     ip addr flush dev $name; ip link set $name down
 done
@@ -93,6 +98,7 @@ def ram_disk(kernel: initramfs_linux.Kernel) -> bytes:
     initramfs_linux.add_modules(archive, kernel, DRIVERS)
     archive.file("blob", BLOB)
     archive.file("lease", LEASE.encode(), 0o755)
+    archive.file("echo", ECHOED.encode(), 0o755)
     archive.file("init", INIT.encode(), 0o755)
     return archive.data()
 
