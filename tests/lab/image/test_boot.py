@@ -85,8 +85,10 @@ def check(files: dict[str, bytes], console: str) -> None:
     run = load_run(files["run.json"], "run.json")
     evidence = load_evidence(files["evidence.json.gz"], "evidence.json.gz")
     assert run.outcome is Outcome.UNKNOWN  # few cases were run
-    assert {one.verdict for one in evidence.cases} <= {Verdict.PASS, Verdict.SKIP}
-    assert Verdict.PASS in {one.verdict for one in evidence.cases}
+    verdicts = {one.id: one.verdict for one in evidence.cases}
+    odd = [case for case, verdict in verdicts.items() if verdict not in {Verdict.PASS, Verdict.SKIP}]
+    assert odd == ["claim.backend.apic", "claim.backend.apic.memory"], "the emulated processor has no AVIC"
+    assert Verdict.PASS in verdicts.values()
     assert run.summary in console.replace("\r", "")
     assert b"<html" in files["report.html"]
     assert b"checked, exit code 5" in files["image.log"]
